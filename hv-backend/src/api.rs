@@ -1,0 +1,350 @@
+//! The contract between the VMM and an accelerator.
+//!
+//! The VMM owns the run loop: [`Vcpu::run`] takes a [`Resume`], which answers the previous
+//! [`Exit`], runs the guest and returns the next [`Exit`]. Both are plain `Copy` values that name
+//! no backend, so exits can be scripted, recorded, replayed and fuzzed.
+//!
+//! Rules every backend keeps:
+//! - What a guest does wrong is an [`Exit`]; `Err` means that the host failed.
+//! - The guest's PC stays at the trapping instruction until a `Resume` retires it. Sign extension,
+//!   the target register and the access size are the backend's business, not the VMM's.
+//! - An optional ability is an `Option<&dyn Trait>`; a fixed fact is a field of [`Caps`].
+//! - A vCPU belongs to the thread that bound it ([`Vm::bind_vcpu`]); only [`Vm::kick`] reaches it
+//!   from elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aarch64::state::{CoreRegs, CounterState, SimdRegs};
+use aarch64::{Gpa, Size, SysReg, VcpuId};
+use memory::{Prot, Region};
+
+/// An accelerator: makes VMs.
+pub trait Hypervisor: Send + Sync {
+    /// The name users select it by: `kvm`, `hvf` or `soft`.
+    fn name(&self) -> &'static str;
+    /// What it can do on this host.
+    fn caps(&self) -> &Caps;
+    /// A VM without memory whose vCPUs are not yet bound.
+    ///
+    /// # Errors
+    /// When the host refuses, or `config` asks for more than [`Caps`] offers.
+    fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError>;
+}
+
+/// Fixed facts about an accelerator on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// The most vCPUs of one VM.
+    pub max_vcpus: u16,
+    /// Bits of guest physical address.
+    pub address_bits: u8,
+    /// `CNTFRQ_EL0` that guests see, in Hz.
+    pub counter_frequency: u64,
+    /// Whether the CPU model `portable` can be enforced.
+    pub portable_cpu: bool,
+    /// Whether the GIC lives in the kernel; otherwise the VMM provides it and drives
+    /// [`Vcpu::set_irq`].
+    pub kernel_gic: bool,
+}
+
+/// What a VM is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmConfig {
+    /// vCPUs, 1 to [`Caps::max_vcpus`].
+    pub vcpus: u16,
+    /// Bits of guest physical address the machine needs.
+    pub address_bits: u8,
+    /// What guest time is made of.
+    pub time: TimeSource,
+}
+
+/// What guest time is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSource {
+    /// The host's monotonic clock.
+    Host,
+    /// Retired instructions: one tick for each. Only the software CPU offers it.
+    Instructions,
+}
+
+/// One VM of an accelerator.
+pub trait Vm: Send + Sync {
+    /// Backs guest addresses from `gpa` on with `region`.
+    ///
+    /// # Errors
+    /// When the range is misaligned, overlaps another or the host refuses.
+    fn map(&self, gpa: Gpa, region: Arc<Region>, prot: Prot) -> Result<(), HostError>;
+    /// Takes away the region mapped at exactly `gpa`. vCPUs that run see it gone at their next
+    /// entry at the latest.
+    ///
+    /// # Errors
+    /// When nothing is mapped at `gpa`, or the host refuses.
+    fn unmap(&self, gpa: Gpa) -> Result<Arc<Region>, HostError>;
+    /// Takes hold of a vCPU, once for each id, on the thread that will run it.
+    ///
+    /// # Errors
+    /// When `id` is out of range or already bound, or the host refuses.
+    fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError>;
+    /// Makes the vCPU's current or next [`Vcpu::run`] return [`Exit::Kicked`]. Sticky: a kick is
+    /// never lost, and kicks that meet a vCPU which has not returned yet are one. Any thread.
+    fn kick(&self, id: VcpuId);
+    /// The guest's counter now.
+    fn counter(&self) -> CounterState;
+    /// Moves the guest's counter; vCPUs must not run.
+    ///
+    /// # Errors
+    /// When the frequency is not the host's.
+    fn set_counter(&self, state: &CounterState) -> Result<(), HostError>;
+    /// Drops what the accelerator may have cached of code in guest memory, after the VMM wrote it.
+    fn forget_code(&self);
+}
+
+/// One vCPU, held by the thread that runs it.
+pub trait Vcpu {
+    /// Answers the last exit with `resume`, runs the guest and says why it stopped.
+    ///
+    /// # Errors
+    /// When the host failed; the vCPU must not be run again.
+    fn run(&mut self, resume: Resume) -> Result<Exit, HostError>;
+    /// Answers the last exit and completes its instruction, but runs no further guest code, so
+    /// that the state read afterwards is whole. The next `run` takes [`Resume::Done`].
+    ///
+    /// # Errors
+    /// When the host failed.
+    fn settle(&mut self, resume: Resume) -> Result<(), HostError>;
+    /// Holds an interrupt input high or low, until changed.
+    ///
+    /// # Errors
+    /// When the host failed.
+    fn set_irq(&mut self, line: IrqLine, high: bool) -> Result<(), HostError>;
+    /// The general registers.
+    ///
+    /// # Errors
+    /// When the host failed.
+    fn core(&self) -> Result<CoreRegs, HostError>;
+    /// Sets the general registers.
+    ///
+    /// # Errors
+    /// When the host failed, or PSTATE is no AArch64 EL0 or EL1 state.
+    fn set_core(&mut self, regs: &CoreRegs) -> Result<(), HostError>;
+    /// The FP and AdvSIMD registers.
+    ///
+    /// # Errors
+    /// When the host failed.
+    fn simd(&self) -> Result<SimdRegs, HostError>;
+    /// Sets the FP and AdvSIMD registers.
+    ///
+    /// # Errors
+    /// When the host failed.
+    fn set_simd(&mut self, regs: &SimdRegs) -> Result<(), HostError>;
+    /// A system register, one of [`aarch64::Saved`] or an identification register.
+    ///
+    /// # Errors
+    /// [`HostError::NoRegister`] when the vCPU has none such.
+    fn sysreg(&self, reg: SysReg) -> Result<u64, HostError>;
+    /// Sets a system register.
+    ///
+    /// # Errors
+    /// [`HostError::NoRegister`] when the vCPU has none such or it cannot be written.
+    fn set_sysreg(&mut self, reg: SysReg, value: u64) -> Result<(), HostError>;
+    /// Sets what stops the vCPU for a debugger.
+    ///
+    /// # Errors
+    /// When the host failed.
+    fn set_debug(&mut self, control: &DebugControl) -> Result<(), HostError>;
+    /// Guest instructions retired since the vCPU was bound, if the accelerator counts them.
+    fn instructions(&self) -> Option<u64>;
+}
+
+/// Why a vCPU stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A load from an address without memory. Answer: `Data` or `ExternalAbort`.
+    MmioRead {
+        /// Address.
+        gpa: Gpa,
+        /// Size of the access.
+        size: Size,
+    },
+    /// A store to an address without memory. Answer: `Done` or `ExternalAbort`.
+    MmioWrite {
+        /// Address.
+        gpa: Gpa,
+        /// Size of the access.
+        size: Size,
+        /// Value, zero-extended.
+        data: u64,
+    },
+    /// A read of a system register the backend does not own. Answer: `Data` or `Undefined`.
+    SysRegRead {
+        /// Register.
+        reg: SysReg,
+    },
+    /// A write to a system register the backend does not own. Answer: `Done` or `Undefined`.
+    SysRegWrite {
+        /// Register.
+        reg: SysReg,
+        /// Value.
+        data: u64,
+    },
+    /// HVC or SMC; the arguments are in X0 to X17. Answer: `Call` or `Undefined`.
+    Call {
+        /// Which instruction.
+        conduit: Conduit,
+        /// Its immediate.
+        imm: u16,
+    },
+    /// The guest waits for an interrupt and none is pending. `Done` retires the instruction.
+    Wfi,
+    /// A timer's output may have changed; the VMM works it out from the timer registers.
+    Timer,
+    /// A debugger's condition was met.
+    Debug(DebugStop),
+    /// The kernel of the host ended the VM on the guest's request.
+    System(SystemEvent),
+    /// Somebody called [`Vm::kick`].
+    Kicked,
+    /// A bounded run (deterministic mode) used its instructions up.
+    QuantumEnd,
+    /// The guest did what no machine could go on from.
+    Fault(GuestFault),
+}
+
+/// The VMM's answer to an [`Exit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The write or event was handled; or: run on.
+    Done,
+    /// The value of a read.
+    Data(u64),
+    /// X0 to X3 after a call.
+    Call([u64; 4]),
+    /// The instruction is undefined for the guest.
+    Undefined,
+    /// The access takes a synchronous external abort.
+    ExternalAbort,
+}
+
+/// Which instruction a call was made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// `HVC`
+    Hvc,
+    /// `SMC`
+    Smc,
+}
+
+/// An interrupt input of a vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IrqLine {
+    /// Group 1 interrupts.
+    Irq,
+    /// Group 0 interrupts.
+    Fiq,
+}
+
+/// Why a vCPU stopped for its debugger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugStop {
+    /// One instruction was stepped.
+    Step,
+    /// A breakpoint at the PC.
+    Breakpoint,
+    /// A `BRK` instruction with this immediate.
+    Brk(u16),
+    /// A watchpoint; the virtual address accessed.
+    Watchpoint(u64),
+}
+
+/// How the guest ended, where the host's kernel handles PSCI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemEvent {
+    /// Power off.
+    Off,
+    /// Reset.
+    Reset,
+    /// Crash.
+    Crash,
+}
+
+/// What no machine could go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestFault {
+    /// An instruction the accelerator has to emulate but cannot; its encoding.
+    CannotEmulate(u32),
+    /// The vCPU takes the same exception at the vector of that exception, for ever. Its vector.
+    ExceptionLoop(u64),
+}
+
+/// What stops a vCPU for a debugger.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DebugControl {
+    /// Stop after each instruction.
+    pub single_step: bool,
+    /// Stop before the instruction at these virtual addresses.
+    pub breakpoints: Vec<u64>,
+    /// Stop at accesses to these ranges of virtual addresses: first address, bytes, kind.
+    pub watchpoints: Vec<(u64, u64, WatchKind)>,
+    /// Give `BRK` instructions to the debugger instead of the guest.
+    pub trap_brk: bool,
+}
+
+/// Which accesses a watchpoint stops at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchKind {
+    /// Loads.
+    Read,
+    /// Stores.
+    Write,
+    /// Both.
+    Access,
+}
+
+/// The host could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The accelerator does not work on this host.
+    #[error("the accelerator {accel} is not available: {reason}")]
+    Unavailable {
+        /// Which one.
+        accel: &'static str,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The VM asks for more than the accelerator offers.
+    #[error("{0}")]
+    Limit(String),
+    /// A mapping that cannot be made.
+    #[error("cannot map guest memory at {gpa}: {reason}")]
+    Map {
+        /// Where.
+        gpa: Gpa,
+        /// Why.
+        reason: String,
+    },
+    /// The vCPU has no such register.
+    #[error("the vCPU has no register {0}, or it cannot be written")]
+    NoRegister(SysReg),
+    /// A call to the host failed.
+    #[error("{call} failed")]
+    Os {
+        /// Which call.
+        call: &'static str,
+        /// What the host said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value that no vCPU can hold.
+    #[error("{0}")]
+    BadState(String),
+}
+
+impl fmt::Display for Conduit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hvc => "HVC",
+            Self::Smc => "SMC",
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! The accelerator contract and the accelerators behind it.
+
+pub mod api;

@@ -1,0 +1,313 @@
+//! A direct-mapped cache from virtual pages to the host's page frames: the level-1 TLB of a
+//! software CPU, with the few instructions an access takes on a hit.
+//!
+//! The cache owns the [`Layout`] its frames belong to, and every change of either takes `&mut`,
+//! so a reference into guest memory can never outlive its region.
+
+// UNSAFETY: turns cached host addresses into references to guest memory.
+#![expect(unsafe_code, reason = "the fast path of guest memory accesses")]
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use aarch64::{Gpa, PAGE_SIZE};
+use portable_atomic::AtomicU128;
+
+use crate::layout::{Layout, Prot};
+
+const OFFSET_MASK: u64 = PAGE_SIZE - 1;
+/// Slots of one mode.
+const SLOTS: usize = 512;
+/// No masked address ever equals this: its low bits are set.
+const NO_TAG: u64 = u64::MAX;
+
+/// Under which permissions an address was translated. Each has its own slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Mode {
+    /// EL0, and the unprivileged accesses of EL1.
+    User = 0,
+    /// EL1.
+    Kernel = 1,
+    /// EL1 with `PSTATE.PAN`.
+    KernelPan = 2,
+}
+
+/// One slot. The layout is fixed, for translated code that looks an address up by itself.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Entry {
+    /// Page address if loads may use the frame, else a value no address equals.
+    read: u64,
+    /// Page address if stores may use the frame, else a value no address equals.
+    write: u64,
+    /// The frame in the host.
+    host: *mut u8,
+    /// Not 0 when the translation does not depend on the ASID.
+    global: u64,
+}
+
+const EMPTY: Entry =
+    Entry { read: NO_TAG, write: NO_TAG, host: std::ptr::null_mut(), global: 0 };
+
+/// An integer that guest memory is accessed as.
+pub trait Unit: Copy {
+    /// Its atomic.
+    type Atomic: fmt::Debug;
+    /// Bytes.
+    const BYTES: u64;
+    /// Loads without ordering.
+    fn load(from: &Self::Atomic, order: Ordering) -> Self;
+    /// Stores without ordering.
+    fn store(to: &Self::Atomic, value: Self, order: Ordering);
+    /// Zero-extended.
+    fn widen(self) -> u64;
+    /// The low bits.
+    fn narrow(value: u64) -> Self;
+}
+
+macro_rules! unit {
+    ($($t:ty, $a:ty, $n:literal;)*) => {$(
+        impl Unit for $t {
+            type Atomic = $a;
+            const BYTES: u64 = $n;
+            #[inline(always)]
+            fn load(from: &$a, order: Ordering) -> $t { from.load(order) }
+            #[inline(always)]
+            fn store(to: &$a, value: $t, order: Ordering) { to.store(value, order) }
+            #[inline(always)]
+            fn widen(self) -> u64 { u64::from(self) }
+            #[inline(always)]
+            #[expect(clippy::cast_possible_truncation, clippy::allow_attributes, reason = "asked for")]
+            fn narrow(value: u64) -> $t { value as $t }
+        }
+    )*};
+}
+unit! { u8, AtomicU8, 1; u16, AtomicU16, 2; u32, AtomicU32, 4; }
+
+impl Unit for u64 {
+    type Atomic = AtomicU64;
+    const BYTES: u64 = 8;
+    #[inline(always)]
+    fn load(from: &AtomicU64, order: Ordering) -> u64 {
+        from.load(order)
+    }
+    #[inline(always)]
+    fn store(to: &AtomicU64, value: u64, order: Ordering) {
+        to.store(value, order);
+    }
+    #[inline(always)]
+    fn widen(self) -> u64 {
+        self
+    }
+    #[inline(always)]
+    fn narrow(value: u64) -> u64 {
+        value
+    }
+}
+
+/// The cache: [`SLOTS`] slots for each [`Mode`], and the layout they point into.
+pub struct FrameCache {
+    entries: Box<[Entry; SLOTS * 3]>,
+    base: usize,
+    layout: Arc<Layout>,
+}
+
+// SAFETY: the pointers in the entries reach only memory of regions in `layout`, which the cache
+// owns a share of and which may be used from any thread.
+unsafe impl Send for FrameCache {}
+
+impl fmt::Debug for FrameCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameCache").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+impl FrameCache {
+    /// An empty cache over `layout`, in [`Mode::Kernel`].
+    #[must_use]
+    pub fn new(layout: Arc<Layout>) -> Self {
+        Self { entries: Box::new([EMPTY; SLOTS * 3]), base: Mode::Kernel as usize * SLOTS, layout }
+    }
+
+    /// The layout the frames belong to.
+    #[must_use]
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Moves to another layout; the cache is empty afterwards.
+    pub fn set_layout(&mut self, layout: Arc<Layout>) {
+        self.clear();
+        self.layout = layout;
+    }
+
+    /// Makes lookups use the slots of `mode`.
+    #[inline]
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.base = mode as usize * SLOTS;
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.entries.fill(EMPTY);
+    }
+
+    /// Forgets what depends on the ASID.
+    pub fn clear_non_global(&mut self) {
+        for entry in self.entries.iter_mut().filter(|e| e.global == 0) {
+            *entry = EMPTY;
+        }
+    }
+
+    /// Forgets the slots that `va` may be in, in every mode.
+    pub fn evict(&mut self, va: u64) {
+        let slot = slot(va);
+        for mode in 0..3 {
+            self.entries[mode * SLOTS + slot] = EMPTY;
+        }
+    }
+
+    /// Caches that the page of `va` is the frame at `gpa` in the current mode, for loads if
+    /// `readable`, for stores if `writable` and the frame's mapping lets the guest write. False
+    /// when there is no memory at `gpa`.
+    pub fn fill(&mut self, va: u64, gpa: Gpa, rights: (bool, bool), global: bool) -> bool {
+        let Some((mapping, offset)) = self.layout.find(gpa.align_down(PAGE_SIZE)) else {
+            return false;
+        };
+        let Some(host) = mapping.region.frame(offset) else { return false };
+        let page = va & !OFFSET_MASK;
+        let writable = rights.1 && mapping.prot == Prot::ReadWrite;
+        self.entries[self.base + slot(va)] = Entry {
+            read: if rights.0 { page } else { NO_TAG },
+            write: if writable { page } else { NO_TAG },
+            host: host.as_ptr(),
+            global: u64::from(global),
+        };
+        true
+    }
+
+    /// The naturally aligned unit of memory at `va`, if the page is cached for loads (for stores
+    /// if `WRITE`).
+    #[inline(always)]
+    pub fn atomic<T: Unit, const WRITE: bool>(&self, va: u64) -> Option<&T::Atomic> {
+        let host = self.hit::<WRITE>(va, T::BYTES - 1)?;
+        // SAFETY: a hit is the address of a unit inside a mapped frame, aligned since its offset
+        // is, and shared with others only as atomics.
+        Some(unsafe { host.cast::<T::Atomic>().as_ref() })
+    }
+
+    /// As [`Self::atomic`] for 16 bytes.
+    #[inline(always)]
+    pub fn atomic128<const WRITE: bool>(&self, va: u64) -> Option<&AtomicU128> {
+        let host = self.hit::<WRITE>(va, 15)?;
+        // SAFETY: as in `atomic`.
+        Some(unsafe { host.cast::<AtomicU128>().as_ref() })
+    }
+
+    /// Loads a unit that may be misaligned but lies in one page that is cached for loads.
+    #[inline]
+    pub fn load_misaligned<T: Unit>(&self, va: u64) -> Option<T> {
+        if (va & OFFSET_MASK) + T::BYTES > PAGE_SIZE {
+            return None;
+        }
+        let host = self.hit::<false>(va, 0)?.cast::<Packed<T>>();
+        // SAFETY: all bytes lie in the mapped frame; the type has alignment 1.
+        Some(unsafe { host.read_volatile() }.0)
+    }
+
+    /// Stores a unit that may be misaligned but lies in one page that is cached for stores.
+    #[inline]
+    pub fn store_misaligned<T: Unit>(&self, va: u64, value: T) -> bool {
+        if (va & OFFSET_MASK) + T::BYTES > PAGE_SIZE {
+            return false;
+        }
+        let Some(host) = self.hit::<true>(va, 0) else { return false };
+        // SAFETY: all bytes lie in the mapped frame; the type has alignment 1.
+        unsafe { host.cast::<Packed<T>>().write_volatile(Packed(value)) };
+        true
+    }
+
+    #[inline(always)]
+    fn hit<const WRITE: bool>(&self, va: u64, align_mask: u64) -> Option<NonNull<u8>> {
+        // SAFETY: base is one of the three multiples of SLOTS and slot() is below SLOTS.
+        let entry = unsafe { self.entries.get_unchecked(self.base + slot(va)) };
+        let tag = if WRITE { entry.write } else { entry.read };
+        if tag != va & (!OFFSET_MASK | align_mask) {
+            return None;
+        }
+        let offset = (va & OFFSET_MASK) as usize;
+        // SAFETY: an entry whose tag matches holds a frame of PAGE_SIZE bytes.
+        let at = unsafe { entry.host.add(offset) };
+        // SAFETY: frames come from NonNull.
+        Some(unsafe { NonNull::new_unchecked(at) })
+    }
+}
+
+#[inline(always)]
+fn slot(va: u64) -> usize {
+    (va / PAGE_SIZE) as usize % SLOTS
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Packed<T>(T);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Region;
+
+    fn cache() -> FrameCache {
+        let region = Arc::new(Region::new(2 * PAGE_SIZE).unwrap());
+        let rom = Arc::new(Region::new(PAGE_SIZE).unwrap());
+        let layout = Layout::default()
+            .with(Gpa(0x4000), region, Prot::ReadWrite)
+            .and_then(|l| l.with(Gpa(0x8000), rom, Prot::ReadOnly))
+            .unwrap();
+        FrameCache::new(Arc::new(layout))
+    }
+
+    #[test]
+    fn hits_need_the_page_the_right_and_the_alignment() {
+        let mut c = cache();
+        let va = 0xffff_8000_0000_1008;
+        assert!(c.atomic::<u64, false>(va).is_none());
+        assert!(c.fill(va, Gpa(0x5008), (true, true), false));
+        c.atomic::<u64, true>(va).unwrap().store(0x1122_3344_5566_7788, Ordering::Relaxed);
+        assert_eq!(c.layout().load_u64(Gpa(0x5008)), Some(0x1122_3344_5566_7788));
+        assert!(c.atomic::<u64, false>(va + 4).is_none());
+        assert!(c.atomic::<u32, false>(va + 4).is_some());
+        assert!(c.atomic128::<false>(va).is_none());
+        assert_eq!(c.load_misaligned::<u16>(va + 1), Some(0x6677));
+        assert_eq!(c.load_misaligned::<u64>((va | 0xfff) - 3), None);
+        assert!(c.atomic::<u64, false>(va ^ 1 << 40).is_none());
+    }
+
+    #[test]
+    fn read_only_memory_never_hits_for_stores() {
+        let mut c = cache();
+        assert!(c.fill(0x1000, Gpa(0x8000), (true, true), true));
+        assert!(c.atomic::<u8, false>(0x1000).is_some());
+        assert!(c.atomic::<u8, true>(0x1000).is_none());
+        assert!(!c.store_misaligned::<u16>(0x1001, 1));
+        assert!(!c.fill(0x1000, Gpa(0x9000), (true, true), true));
+    }
+
+    #[test]
+    fn modes_and_asids_are_kept_apart() {
+        let mut c = cache();
+        c.fill(0x1000, Gpa(0x4000), (true, false), true);
+        c.fill(0x2000, Gpa(0x5000), (true, false), false);
+        c.set_mode(Mode::User);
+        assert!(c.atomic::<u8, false>(0x1000).is_none());
+        c.set_mode(Mode::Kernel);
+        c.clear_non_global();
+        assert!(c.atomic::<u8, false>(0x1000).is_some());
+        assert!(c.atomic::<u8, false>(0x2000).is_none());
+        c.evict(0x1000);
+        assert!(c.atomic::<u8, false>(0x1000).is_none());
+    }
+}

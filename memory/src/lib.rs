@@ -1,0 +1,18 @@
+//! Guest RAM: regions of host memory, the layout that places them in a guest's physical address
+//! space, and the cache of page frames that makes a software CPU's accesses fast.
+//!
+//! This is the one crate that touches guest memory by pointer. Everything it hands out is safe:
+//! a guest, other vCPUs and devices may change any byte at any time, so bytes are only ever read
+//! and written through atomics or volatile copies, and a frame can only be reached while the
+//! region that owns it is held.
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("guest memory is little-endian; a big-endian host would have to swap every access");
+
+mod frames;
+mod layout;
+mod region;
+
+pub use frames::{Entry, FrameCache, Mode, Unit};
+pub use layout::{Layout, LayoutError, Mapping, Prot};
+pub use region::{OutOfRegion, Region};

@@ -1,0 +1,123 @@
+//! A run of host memory that backs guest RAM.
+
+// UNSAFETY: reads and writes memory that a guest changes at the same time, by pointer.
+#![expect(unsafe_code, reason = "guest RAM is shared with running vCPUs")]
+
+use std::fmt;
+use std::ptr::NonNull;
+
+use aarch64::PAGE_SIZE;
+use vm_memory::{Bytes, MmapRegion, VolatileMemory, VolatileMemoryError};
+
+/// Anonymous host memory, zero-filled and paid for only where it is touched.
+pub struct Region {
+    mmap: MmapRegion,
+}
+
+/// An access reached past the end of a [`Region`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an access of {len} bytes at offset {offset:#x} leaves its memory region")]
+pub struct OutOfRegion {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub len: usize,
+}
+
+impl Region {
+    /// A region of `bytes` bytes, a multiple of [`PAGE_SIZE`] and not 0.
+    ///
+    /// # Errors
+    /// When the size is no such multiple, or the host has no address space for it.
+    pub fn new(bytes: u64) -> std::io::Result<Self> {
+        let refuse = |why| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+        if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) {
+            return Err(refuse("the size of a memory region must be a multiple of 4 KiB"));
+        }
+        let bytes = usize::try_from(bytes).map_err(|_| refuse("larger than the host's memory"))?;
+        let mmap = MmapRegion::new(bytes).map_err(std::io::Error::other)?;
+        Ok(Self { mmap })
+    }
+
+    /// Bytes in the region.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.mmap.size() as u64
+    }
+
+    /// Address of the first byte in the host. It stays valid as long as the region.
+    #[must_use]
+    pub fn host_base(&self) -> NonNull<u8> {
+        NonNull::new(self.mmap.as_ptr()).unwrap_or(NonNull::dangling())
+    }
+
+    /// The page frame at `offset`, if it is page-aligned and inside.
+    #[must_use]
+    pub(crate) fn frame(&self, offset: u64) -> Option<NonNull<u8>> {
+        if !offset.is_multiple_of(PAGE_SIZE) || offset >= self.size() {
+            return None;
+        }
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: offset is below the size of the mapping that host_base() starts.
+        Some(unsafe { self.host_base().add(offset) })
+    }
+
+    /// Copies bytes out of the region.
+    ///
+    /// # Errors
+    /// When they are not all inside.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), OutOfRegion> {
+        let at = self.check(offset, into.len())?;
+        self.mmap.as_volatile_slice().read_slice(into, at).map_err(|e| outside(&e, offset))
+    }
+
+    /// Copies bytes into the region.
+    ///
+    /// # Errors
+    /// When they do not all fit; nothing is written then.
+    pub fn write(&self, offset: u64, from: &[u8]) -> Result<(), OutOfRegion> {
+        let at = self.check(offset, from.len())?;
+        self.mmap.as_volatile_slice().write_slice(from, at).map_err(|e| outside(&e, offset))
+    }
+
+    /// Reads a naturally aligned little-endian u64 in one access, as a table walk does.
+    #[must_use]
+    pub fn load_u64(&self, offset: u64) -> Option<u64> {
+        self.word(offset).map(|w| w.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    /// Replaces a naturally aligned u64 if it still is `old`; false if it was not or lies outside.
+    pub fn compare_exchange_u64(&self, offset: u64, old: u64, new: u64) -> bool {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.word(offset).is_some_and(|w| w.compare_exchange(old, new, SeqCst, SeqCst).is_ok())
+    }
+
+    fn word(&self, offset: u64) -> Option<&std::sync::atomic::AtomicU64> {
+        if !offset.is_multiple_of(8) || offset.checked_add(8)? > self.size() {
+            return None;
+        }
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: eight bytes from offset lie in the mapping (checked above).
+        let at = unsafe { self.host_base().add(offset) }.cast();
+        // SAFETY: mapped for as long as self, aligned (offset and mapping are), shared as atomic.
+        Some(unsafe { at.as_ref() })
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<usize, OutOfRegion> {
+        let end = offset.checked_add(len as u64);
+        if end.is_none_or(|end| end > self.size()) {
+            return Err(OutOfRegion { offset, len });
+        }
+        usize::try_from(offset).map_err(|_| OutOfRegion { offset, len })
+    }
+}
+
+fn outside(_: &VolatileMemoryError, offset: u64) -> OutOfRegion {
+    OutOfRegion { offset, len: 0 }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
