@@ -9,11 +9,14 @@
 pub mod addr;
 pub mod ids;
 pub mod machine;
+pub mod psci;
 pub mod pstate;
 pub mod size;
+pub mod smccc;
 pub mod state;
 pub mod syndrome;
 pub mod sysreg;
+pub mod timer;
 
 pub use addr::{Gpa, PAGE_SIZE};
 pub use ids::{Intid, VcpuId};

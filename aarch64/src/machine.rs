@@ -17,7 +17,10 @@ pub struct Span {
 
 impl Span {
     const fn new(base: u64, size: u64) -> Self {
-        Self { base: Gpa(base), size }
+        Self {
+            base: Gpa(base),
+            size,
+        }
     }
 
     /// Whether `gpa` lies in the span.
@@ -95,6 +98,9 @@ mod tests {
 
     #[test]
     fn redistributors_end_below_the_uart() {
-        assert_eq!((UART.base.0 - GICR_BASE.0) / GICR_STRIDE, u64::from(MAX_VCPUS));
+        assert_eq!(
+            (UART.base.0 - GICR_BASE.0) / GICR_STRIDE,
+            u64::from(MAX_VCPUS)
+        );
     }
 }

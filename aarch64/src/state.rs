@@ -42,7 +42,11 @@ pub struct CoreRegs {
 
 impl Default for CoreRegs {
     fn default() -> Self {
-        Self { x: [0; 31], pc: 0, pstate: pstate::RESET }
+        Self {
+            x: [0; 31],
+            pc: 0,
+            pstate: pstate::RESET,
+        }
     }
 }
 

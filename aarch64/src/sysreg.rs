@@ -168,7 +168,10 @@ mod tests {
         for (i, a) in Saved::ALL.iter().enumerate() {
             assert_eq!(*a as usize, i);
             assert_eq!(Saved::from_sysreg(a.sysreg()), Some(*a));
-            assert_eq!(Saved::ALL.iter().filter(|b| b.name() == a.name()).count(), 1);
+            assert_eq!(
+                Saved::ALL.iter().filter(|b| b.name() == a.name()).count(),
+                1
+            );
         }
     }
 
