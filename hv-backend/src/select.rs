@@ -1,0 +1,187 @@
+//! Which accelerators there are, which work on this host, and what to do about the others.
+//!
+//! To add one: a variant of [`Accel`], its row in [`Accel::BY_PREFERENCE`] and its arm in [`open`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::api::{HostError, Hypervisor};
+
+/// An accelerator by the name users select it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accel {
+    /// KVM on arm64 Linux.
+    Kvm,
+    /// Hypervisor.framework on Apple Silicon.
+    Hvf,
+    /// The software CPU, on any host.
+    Soft,
+}
+
+impl Accel {
+    /// Every accelerator, fastest first: the order in which `auto` tries them.
+    pub const BY_PREFERENCE: [Self; 3] = [Self::Kvm, Self::Hvf, Self::Soft];
+
+    /// The name users type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Hvf => "hvf",
+            Self::Soft => "soft",
+        }
+    }
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Accel),
+}
+
+/// The text names no accelerator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no accelerator; choose auto, kvm, hvf or soft")]
+pub struct UnknownAccel(String);
+
+impl FromStr for Choice {
+    type Err = UnknownAccel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAccel> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let named = Accel::BY_PREFERENCE
+            .into_iter()
+            .find(|accel| accel.name() == text);
+        named
+            .map(Self::Only)
+            .ok_or_else(|| UnknownAccel(text.into()))
+    }
+}
+
+/// Opens what was asked for.
+///
+/// # Errors
+/// [`HostError::Unavailable`] with the reason; for [`Choice::Auto`] that of the last one tried.
+pub fn select(choice: Choice) -> Result<Box<dyn Hypervisor>, HostError> {
+    match choice {
+        Choice::Only(accel) => open(accel),
+        Choice::Auto => Accel::BY_PREFERENCE
+            .into_iter()
+            .map(open)
+            .reduce(|best, next| best.or(next))
+            .unwrap_or_else(|| {
+                Err(unavailable(
+                    Accel::Soft,
+                    "no accelerator is built in".into(),
+                ))
+            }),
+    }
+}
+
+/// Opens one accelerator.
+///
+/// # Errors
+/// [`HostError::Unavailable`] with the reason and the way out.
+pub fn open(accel: Accel) -> Result<Box<dyn Hypervisor>, HostError> {
+    match accel {
+        Accel::Kvm | Accel::Hvf | Accel::Soft => Err(unavailable(accel, obstacle(accel, HOST))),
+    }
+}
+
+/// What reasons depend on.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    os: &'static str,
+    arch: &'static str,
+}
+
+const HOST: Host = Host {
+    os: std::env::consts::OS,
+    arch: std::env::consts::ARCH,
+};
+
+/// Why `accel` cannot be had on `host` in this build, and what to do.
+fn obstacle(accel: Accel, host: Host) -> String {
+    let Host { os, arch } = host;
+    let what = match (accel, os, arch) {
+        (Accel::Kvm, "linux", "aarch64") | (Accel::Hvf, "macos", "aarch64") | (Accel::Soft, ..) => {
+            return format!("not built into this version; {}", way_out(accel));
+        }
+        (Accel::Kvm, "linux", _) => format!("this host is {arch}, arm64 guests need an arm64 host"),
+        (Accel::Kvm, ..) => format!("this host runs {os}, KVM is part of Linux"),
+        (Accel::Hvf, "macos", _) => "this Mac has no Apple Silicon".into(),
+        (Accel::Hvf, ..) => format!("this host runs {os}, it needs macOS on Apple Silicon"),
+    };
+    format!("{what}; {}", way_out(accel))
+}
+
+fn way_out(accel: Accel) -> &'static str {
+    match accel {
+        Accel::Kvm | Accel::Hvf => "use --accel soft, which runs on any host",
+        Accel::Soft => "use a newer armlet",
+    }
+}
+
+fn unavailable(accel: Accel, reason: String) -> HostError {
+    HostError::Unavailable {
+        accel: accel.name(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_others_are_refused() {
+        for accel in Accel::BY_PREFERENCE {
+            assert_eq!(accel.name().parse(), Ok(Choice::Only(accel)));
+        }
+        assert_eq!("auto".parse(), Ok(Choice::Auto));
+        for wrong in ["", "KVM", "tcg", "soft "] {
+            let refused = wrong.parse::<Choice>().unwrap_err().to_string();
+            assert!(
+                refused.contains("choose auto, kvm, hvf or soft"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn reasons_name_the_host_and_the_way_out() {
+        let on = |accel, os, arch| obstacle(accel, Host { os, arch });
+        assert!(on(Accel::Kvm, "linux", "x86_64").starts_with("this host is x86_64"));
+        assert!(on(Accel::Kvm, "macos", "aarch64").starts_with("this host runs macos"));
+        assert!(on(Accel::Hvf, "linux", "x86_64").contains("macOS on Apple Silicon"));
+        assert!(on(Accel::Hvf, "macos", "x86_64").contains("no Apple Silicon"));
+        assert!(on(Accel::Kvm, "linux", "aarch64").starts_with("not built into"));
+        for accel in [Accel::Kvm, Accel::Hvf] {
+            assert!(on(accel, "linux", "x86_64").ends_with(way_out(accel)));
+        }
+    }
+
+    #[test]
+    fn an_unavailable_choice_says_why() {
+        let error = open(Accel::Hvf)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default();
+        assert!(
+            error.starts_with("the accelerator hvf is not available: "),
+            "{error}"
+        );
+    }
+}
