@@ -1,1 +1,15 @@
-//! devices
+//! Device models of the armlet machine: the MMIO bus, interrupt lines, and the devices themselves.
+//!
+//! A device knows neither the accelerator nor the machine it sits in. It is given everything it
+//! touches: its [`irq::IrqLine`], a [`clock::Clock`], an output. It never reads the host's clock,
+//! starts a thread or opens a file. Each is a directory of the same files: `mod.rs` (behaviour),
+//! `spec.rs` (registers and bits, as its manual names them) and `state.rs` (what a snapshot holds).
+//!
+//! Guests are hostile: no access of any size at any offset may panic, allocate without bound or
+//! block.
+
+#![forbid(unsafe_code)]
+
+pub mod bus;
+pub mod clock;
+pub mod irq;
