@@ -1,0 +1,135 @@
+//! Single precision on the host's operators, on the plan of [`fast64`](super::fast64).
+//!
+//! Double precision holds products of two singles exactly, so it serves for finding out whether a
+//! result is exact, and for the fused multiply-add.
+
+use super::format::{Arith, Format, Single};
+use super::{FpEnv, fpsr};
+
+/// True for finite values at least twice the smallest normal.
+#[inline(always)]
+fn settled(bits: u32) -> bool {
+    ((bits >> Single::FRAC) & 0xff).wrapping_sub(2) < 0xff - 2
+}
+
+/// True for plus and minus zero.
+#[inline(always)]
+fn zero(bits: u32) -> bool {
+    bits << 1 == 0
+}
+
+#[inline(always)]
+fn value(bits: u64) -> f32 {
+    f32::from_bits(bits as u32)
+}
+
+#[inline(always)]
+fn wide(bits: u64) -> f64 {
+    f64::from(value(bits))
+}
+
+impl Arith for Single {
+    #[inline(always)]
+    fn fast_add(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
+        if !env.host_like() {
+            return None;
+        }
+        let (x, y) = (value(a), value(b));
+        let sum = x + y;
+        let bits = sum.to_bits();
+        if !settled(bits) {
+            // A zero sum is always exact.
+            return zero(bits).then_some(u64::from(bits));
+        }
+        if !env.inexact_recorded() {
+            let y_part = sum - x;
+            let error = (x - (sum - y_part)) + (y - y_part);
+            if error.is_nan() {
+                return None;
+            }
+            if error != 0.0 {
+                env.raise(fpsr::IXC);
+            }
+        }
+        Some(u64::from(bits))
+    }
+
+    #[inline(always)]
+    fn fast_mul(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
+        if !env.host_like() {
+            return None;
+        }
+        let product = value(a) * value(b);
+        let bits = product.to_bits();
+        if !settled(bits) {
+            let exact = zero(bits) && (zero(a as u32) || zero(b as u32));
+            return exact.then_some(u64::from(bits));
+        }
+        if !env.inexact_recorded() && f64::from(product) != wide(a) * wide(b) {
+            env.raise(fpsr::IXC);
+        }
+        Some(u64::from(bits))
+    }
+
+    #[inline(always)]
+    fn fast_div(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
+        if !env.host_like() {
+            return None;
+        }
+        let quotient = value(a) / value(b);
+        let bits = quotient.to_bits();
+        if !settled(bits) {
+            return None;
+        }
+        if !env.inexact_recorded() && f64::from(quotient) * wide(b) != wide(a) {
+            env.raise(fpsr::IXC);
+        }
+        Some(u64::from(bits))
+    }
+
+    #[inline(always)]
+    fn fast_sqrt(env: &mut FpEnv, a: u64) -> Option<u64> {
+        if !env.host_like() {
+            return None;
+        }
+        let root = value(a).sqrt();
+        let bits = root.to_bits();
+        if !settled(bits) {
+            return None;
+        }
+        if !env.inexact_recorded() && f64::from(root) * f64::from(root) != wide(a) {
+            env.raise(fpsr::IXC);
+        }
+        Some(u64::from(bits))
+    }
+
+    #[inline(always)]
+    fn fast_mul_add(env: &mut FpEnv, c: u64, a: u64, b: u64) -> Option<u64> {
+        if !env.host_like() {
+            return None;
+        }
+        let (product, addend) = (wide(a) * wide(b), wide(c));
+        let sum = product + addend;
+        let addend_part = sum - product;
+        let error = (product - (sum - addend_part)) + (addend - addend_part);
+        // Round the double to odd, so that rounding it again to single is as good as once.
+        let mut odd = sum.to_bits();
+        if error != 0.0 && odd & 1 == 0 {
+            let outward = (error > 0.0) == (sum > 0.0);
+            odd = if outward {
+                odd + 1
+            } else {
+                odd.wrapping_sub(1)
+            };
+        }
+        let rounded = f64::from_bits(odd) as f32;
+        let bits = rounded.to_bits();
+        if !settled(bits) {
+            return None;
+        }
+        if error != 0.0 || f64::from(rounded) != sum {
+            env.raise(fpsr::IXC);
+        }
+        Some(u64::from(bits))
+    }
+}
