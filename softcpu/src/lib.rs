@@ -1,1 +1,3 @@
 //! softcpu
+
+pub mod fp;
