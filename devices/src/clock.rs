@@ -38,3 +38,37 @@ impl fmt::Debug for dyn Alarm {
         f.write_str("Alarm")
     }
 }
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A clock that stands still until set, and the alarm last armed.
+    #[derive(Default)]
+    pub(crate) struct Still(Mutex<(Duration, Option<Duration>)>);
+
+    impl Still {
+        pub(crate) fn at(secs: u64) -> Arc<Self> {
+            Arc::new(Self(Mutex::new((Duration::from_secs(secs), None))))
+        }
+        pub(crate) fn set(&self, now: Duration) {
+            self.0.lock().unwrap().0 = now;
+        }
+        pub(crate) fn armed(&self) -> Option<Duration> {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    impl Clock for Still {
+        fn wall(&self) -> Duration {
+            self.0.lock().unwrap().0
+        }
+    }
+
+    impl Alarm for Still {
+        fn arm(&self, delay: Option<Duration>) {
+            self.0.lock().unwrap().1 = delay;
+        }
+    }
+}
