@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod gic;
+pub mod gic_state;
 pub mod ids;
 pub mod machine;
 pub mod psci;
