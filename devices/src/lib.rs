@@ -13,6 +13,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod gic;
 pub mod irq;
 pub mod pl011;
 pub mod pl031;
