@@ -1,1 +1,12 @@
-//! vmm
+//! armlet's machine: configuration, composition, vCPU threads and their exits, firmware calls,
+//! the console, and how it all ends.
+
+pub mod board;
+pub mod coordinator;
+pub mod fleet;
+pub mod gate;
+pub mod host;
+pub mod outcome;
+pub mod power;
+pub mod psci;
+pub mod vcpu;
