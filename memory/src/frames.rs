@@ -38,19 +38,41 @@ pub enum Mode {
 /// One slot. The layout is fixed, for translated code that looks an address up by itself.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Entry {
+struct Entry {
     /// Page address if loads may use the frame, else a value no address equals.
     read: u64,
     /// Page address if stores may use the frame, else a value no address equals.
     write: u64,
     /// The frame in the host.
     host: *mut u8,
-    /// Not 0 when the translation does not depend on the ASID.
-    global: u64,
+    /// [`GLOBAL`] and [`DEVICE`].
+    flags: u64,
 }
 
-const EMPTY: Entry =
-    Entry { read: NO_TAG, write: NO_TAG, host: std::ptr::null_mut(), global: 0 };
+/// The translation does not depend on the ASID.
+const GLOBAL: u64 = 1;
+/// Device memory type: misaligned accesses are not allowed.
+const DEVICE: u64 = 2;
+
+/// What a translation allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Loads.
+    pub readable: bool,
+    /// Stores.
+    pub writable: bool,
+    /// The translation holds for every ASID.
+    pub global: bool,
+    /// The memory type is Device.
+    pub device: bool,
+}
+
+const EMPTY: Entry = Entry {
+    read: NO_TAG,
+    write: NO_TAG,
+    host: std::ptr::null_mut(),
+    flags: 0,
+};
 
 /// An integer that guest memory is accessed as.
 pub trait Unit: Copy {
@@ -121,7 +143,9 @@ unsafe impl Send for FrameCache {}
 
 impl fmt::Debug for FrameCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrameCache").field("layout", &self.layout).finish_non_exhaustive()
+        f.debug_struct("FrameCache")
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,7 +153,11 @@ impl FrameCache {
     /// An empty cache over `layout`, in [`Mode::Kernel`].
     #[must_use]
     pub fn new(layout: Arc<Layout>) -> Self {
-        Self { entries: Box::new([EMPTY; SLOTS * 3]), base: Mode::Kernel as usize * SLOTS, layout }
+        Self {
+            entries: Box::new([EMPTY; SLOTS * 3]),
+            base: Mode::Kernel as usize * SLOTS,
+            layout,
+        }
     }
 
     /// The layout the frames belong to.
@@ -157,7 +185,7 @@ impl FrameCache {
 
     /// Forgets what depends on the ASID.
     pub fn clear_non_global(&mut self) {
-        for entry in self.entries.iter_mut().filter(|e| e.global == 0) {
+        for entry in self.entries.iter_mut().filter(|e| e.flags & GLOBAL == 0) {
             *entry = EMPTY;
         }
     }
@@ -170,21 +198,29 @@ impl FrameCache {
         }
     }
 
-    /// Caches that the page of `va` is the frame at `gpa` in the current mode, for loads if
-    /// `readable`, for stores if `writable` and the frame's mapping lets the guest write. False
-    /// when there is no memory at `gpa`.
-    pub fn fill(&mut self, va: u64, gpa: Gpa, rights: (bool, bool), global: bool) -> bool {
+    /// Caches that the page of `va` is the frame at `gpa` in the current mode, with the rights of
+    /// `grant` as far as the frame's mapping lets the guest write. False when there is no memory
+    /// at `gpa`.
+    pub fn fill(&mut self, va: u64, gpa: Gpa, grant: Grant) -> bool {
+        let Grant {
+            readable,
+            writable,
+            global,
+            device,
+        } = grant;
         let Some((mapping, offset)) = self.layout.find(gpa.align_down(PAGE_SIZE)) else {
             return false;
         };
-        let Some(host) = mapping.region.frame(offset) else { return false };
+        let Some(host) = mapping.region.frame(offset) else {
+            return false;
+        };
         let page = va & !OFFSET_MASK;
-        let writable = rights.1 && mapping.prot == Prot::ReadWrite;
+        let writable = writable && mapping.prot == Prot::ReadWrite;
         self.entries[self.base + slot(va)] = Entry {
-            read: if rights.0 { page } else { NO_TAG },
+            read: if readable { page } else { NO_TAG },
             write: if writable { page } else { NO_TAG },
             host: host.as_ptr(),
-            global: u64::from(global),
+            flags: if global { GLOBAL } else { 0 } | if device { DEVICE } else { 0 },
         };
         true
     }
@@ -207,10 +243,11 @@ impl FrameCache {
         Some(unsafe { host.cast::<AtomicU128>().as_ref() })
     }
 
-    /// Loads a unit that may be misaligned but lies in one page that is cached for loads.
+    /// Loads a unit that may be misaligned but lies in one page that is cached for loads and is
+    /// not Device memory.
     #[inline]
     pub fn load_misaligned<T: Unit>(&self, va: u64) -> Option<T> {
-        if (va & OFFSET_MASK) + T::BYTES > PAGE_SIZE {
+        if !self.may_misalign(va, T::BYTES) {
             return None;
         }
         let host = self.hit::<false>(va, 0)?.cast::<Packed<T>>();
@@ -218,16 +255,25 @@ impl FrameCache {
         Some(unsafe { host.read_volatile() }.0)
     }
 
-    /// Stores a unit that may be misaligned but lies in one page that is cached for stores.
+    /// Stores a unit that may be misaligned but lies in one page that is cached for stores and is
+    /// not Device memory.
     #[inline]
     pub fn store_misaligned<T: Unit>(&self, va: u64, value: T) -> bool {
-        if (va & OFFSET_MASK) + T::BYTES > PAGE_SIZE {
+        if !self.may_misalign(va, T::BYTES) {
             return false;
         }
-        let Some(host) = self.hit::<true>(va, 0) else { return false };
+        let Some(host) = self.hit::<true>(va, 0) else {
+            return false;
+        };
         // SAFETY: all bytes lie in the mapped frame; the type has alignment 1.
         unsafe { host.cast::<Packed<T>>().write_volatile(Packed(value)) };
         true
+    }
+
+    #[inline]
+    fn may_misalign(&self, va: u64, bytes: u64) -> bool {
+        (va & OFFSET_MASK) + bytes <= PAGE_SIZE
+            && self.entries[self.base + slot(va)].flags & DEVICE == 0
     }
 
     #[inline(always)]
@@ -260,6 +306,17 @@ mod tests {
     use super::*;
     use crate::Region;
 
+    const READ: Grant = Grant {
+        readable: true,
+        writable: false,
+        global: false,
+        device: false,
+    };
+    const FULL: Grant = Grant {
+        writable: true,
+        ..READ
+    };
+
     fn cache() -> FrameCache {
         let region = Arc::new(Region::new(2 * PAGE_SIZE).unwrap());
         let rom = Arc::new(Region::new(PAGE_SIZE).unwrap());
@@ -275,32 +332,55 @@ mod tests {
         let mut c = cache();
         let va = 0xffff_8000_0000_1008;
         assert!(c.atomic::<u64, false>(va).is_none());
-        assert!(c.fill(va, Gpa(0x5008), (true, true), false));
-        c.atomic::<u64, true>(va).unwrap().store(0x1122_3344_5566_7788, Ordering::Relaxed);
-        assert_eq!(c.layout().load_u64(Gpa(0x5008)), Some(0x1122_3344_5566_7788));
+        assert!(c.fill(va, Gpa(0x5008), FULL));
+        c.atomic::<u64, true>(va)
+            .unwrap()
+            .store(0x1122_3344_5566_7788, Ordering::Relaxed);
+        assert_eq!(
+            c.layout().load_u64(Gpa(0x5008)),
+            Some(0x1122_3344_5566_7788)
+        );
         assert!(c.atomic::<u64, false>(va + 4).is_none());
         assert!(c.atomic::<u32, false>(va + 4).is_some());
         assert!(c.atomic128::<false>(va).is_none());
         assert_eq!(c.load_misaligned::<u16>(va + 1), Some(0x6677));
         assert_eq!(c.load_misaligned::<u64>((va | 0xfff) - 3), None);
         assert!(c.atomic::<u64, false>(va ^ 1 << 40).is_none());
+        c.fill(
+            va,
+            Gpa(0x5008),
+            Grant {
+                device: true,
+                ..FULL
+            },
+        );
+        assert!(c.atomic::<u64, false>(va).is_some());
+        assert_eq!(c.load_misaligned::<u16>(va + 1), None);
+        assert!(!c.store_misaligned::<u16>(va + 1, 0));
     }
 
     #[test]
     fn read_only_memory_never_hits_for_stores() {
         let mut c = cache();
-        assert!(c.fill(0x1000, Gpa(0x8000), (true, true), true));
+        assert!(c.fill(0x1000, Gpa(0x8000), FULL));
         assert!(c.atomic::<u8, false>(0x1000).is_some());
         assert!(c.atomic::<u8, true>(0x1000).is_none());
         assert!(!c.store_misaligned::<u16>(0x1001, 1));
-        assert!(!c.fill(0x1000, Gpa(0x9000), (true, true), true));
+        assert!(!c.fill(0x1000, Gpa(0x9000), FULL));
     }
 
     #[test]
     fn modes_and_asids_are_kept_apart() {
         let mut c = cache();
-        c.fill(0x1000, Gpa(0x4000), (true, false), true);
-        c.fill(0x2000, Gpa(0x5000), (true, false), false);
+        c.fill(
+            0x1000,
+            Gpa(0x4000),
+            Grant {
+                global: true,
+                ..READ
+            },
+        );
+        c.fill(0x2000, Gpa(0x5000), READ);
         c.set_mode(Mode::User);
         assert!(c.atomic::<u8, false>(0x1000).is_none());
         c.set_mode(Mode::Kernel);

@@ -60,7 +60,9 @@ impl Layout {
     /// # Errors
     /// When it is misaligned or overlaps another.
     pub fn with(&self, gpa: Gpa, region: Arc<Region>, prot: Prot) -> Result<Self, LayoutError> {
-        let end = gpa.checked_add(region.size()).ok_or(LayoutError::Misplaced(gpa))?;
+        let end = gpa
+            .checked_add(region.size())
+            .ok_or(LayoutError::Misplaced(gpa))?;
         if !gpa.0.is_multiple_of(PAGE_SIZE) {
             return Err(LayoutError::Misplaced(gpa));
         }
@@ -115,7 +117,10 @@ impl Layout {
         while !rest.is_empty() {
             let (mapping, offset, len) = self.run(at, rest.len())?;
             let (now, later) = rest.split_at_mut(len);
-            mapping.region.read(offset, now).map_err(|_| LayoutError::Unmapped(at))?;
+            mapping
+                .region
+                .read(offset, now)
+                .map_err(|_| LayoutError::Unmapped(at))?;
             rest = later;
             at = Gpa(at.0.wrapping_add(len as u64));
         }
@@ -132,7 +137,10 @@ impl Layout {
         while !rest.is_empty() {
             let (mapping, offset, len) = self.run(at, rest.len())?;
             let (now, later) = rest.split_at(len);
-            mapping.region.write(offset, now).map_err(|_| LayoutError::Unmapped(at))?;
+            mapping
+                .region
+                .write(offset, now)
+                .map_err(|_| LayoutError::Unmapped(at))?;
             rest = later;
             at = Gpa(at.0.wrapping_add(len as u64));
         }
@@ -150,8 +158,7 @@ impl Layout {
     #[must_use]
     pub fn compare_exchange_u64(&self, gpa: Gpa, old: u64, new: u64) -> bool {
         self.find(gpa).is_some_and(|(mapping, offset)| {
-            mapping.prot == Prot::ReadWrite
-                && mapping.region.compare_exchange_u64(offset, old, new)
+            mapping.prot == Prot::ReadWrite && mapping.region.compare_exchange_u64(offset, old, new)
         })
     }
 
@@ -172,7 +179,9 @@ mod tests {
 
     #[test]
     fn overlaps_are_refused_and_neighbours_are_not() {
-        let layout = Layout::default().with(Gpa(0x4000), region(4), Prot::ReadWrite).unwrap();
+        let layout = Layout::default()
+            .with(Gpa(0x4000), region(4), Prot::ReadWrite)
+            .unwrap();
         for (gpa, pages) in [(0x4000, 1), (0x3000, 2), (0x7000, 1), (0x5000, 9), (0, 16)] {
             let refused = layout.with(Gpa(gpa), region(pages), Prot::ReadWrite);
             assert_eq!(refused.unwrap_err(), LayoutError::Overlap(Gpa(gpa)));
@@ -180,7 +189,11 @@ mod tests {
         assert!(layout.with(Gpa(0x8000), region(1), Prot::ReadOnly).is_ok());
         assert!(layout.with(Gpa(0x3000), region(1), Prot::ReadOnly).is_ok());
         assert!(layout.with(Gpa(0x9008), region(1), Prot::ReadOnly).is_err());
-        assert!(layout.with(Gpa(u64::MAX - 0xfff), region(1), Prot::ReadOnly).is_err());
+        assert!(
+            layout
+                .with(Gpa(u64::MAX - 0xfff), region(1), Prot::ReadOnly)
+                .is_err()
+        );
     }
 
     #[test]

@@ -13,6 +13,6 @@ mod frames;
 mod layout;
 mod region;
 
-pub use frames::{Entry, FrameCache, Mode, Unit};
+pub use frames::{FrameCache, Grant, Mode, Unit};
 pub use layout::{Layout, LayoutError, Mapping, Prot};
 pub use region::{OutOfRegion, Region};

@@ -32,7 +32,9 @@ impl Region {
     pub fn new(bytes: u64) -> std::io::Result<Self> {
         let refuse = |why| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
         if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) {
-            return Err(refuse("the size of a memory region must be a multiple of 4 KiB"));
+            return Err(refuse(
+                "the size of a memory region must be a multiple of 4 KiB",
+            ));
         }
         let bytes = usize::try_from(bytes).map_err(|_| refuse("larger than the host's memory"))?;
         let mmap = MmapRegion::new(bytes).map_err(std::io::Error::other)?;
@@ -68,7 +70,10 @@ impl Region {
     /// When they are not all inside.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), OutOfRegion> {
         let at = self.check(offset, into.len())?;
-        self.mmap.as_volatile_slice().read_slice(into, at).map_err(|e| outside(&e, offset))
+        self.mmap
+            .as_volatile_slice()
+            .read_slice(into, at)
+            .map_err(|e| outside(&e, offset))
     }
 
     /// Copies bytes into the region.
@@ -77,19 +82,24 @@ impl Region {
     /// When they do not all fit; nothing is written then.
     pub fn write(&self, offset: u64, from: &[u8]) -> Result<(), OutOfRegion> {
         let at = self.check(offset, from.len())?;
-        self.mmap.as_volatile_slice().write_slice(from, at).map_err(|e| outside(&e, offset))
+        self.mmap
+            .as_volatile_slice()
+            .write_slice(from, at)
+            .map_err(|e| outside(&e, offset))
     }
 
     /// Reads a naturally aligned little-endian u64 in one access, as a table walk does.
     #[must_use]
     pub fn load_u64(&self, offset: u64) -> Option<u64> {
-        self.word(offset).map(|w| w.load(std::sync::atomic::Ordering::Acquire))
+        self.word(offset)
+            .map(|w| w.load(std::sync::atomic::Ordering::Acquire))
     }
 
     /// Replaces a naturally aligned u64 if it still is `old`; false if it was not or lies outside.
     pub fn compare_exchange_u64(&self, offset: u64, old: u64, new: u64) -> bool {
         use std::sync::atomic::Ordering::SeqCst;
-        self.word(offset).is_some_and(|w| w.compare_exchange(old, new, SeqCst, SeqCst).is_ok())
+        self.word(offset)
+            .is_some_and(|w| w.compare_exchange(old, new, SeqCst, SeqCst).is_ok())
     }
 
     fn word(&self, offset: u64) -> Option<&std::sync::atomic::AtomicU64> {
@@ -118,6 +128,8 @@ fn outside(_: &VolatileMemoryError, offset: u64) -> OutOfRegion {
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Region").field("size", &self.size()).finish_non_exhaustive()
+        f.debug_struct("Region")
+            .field("size", &self.size())
+            .finish_non_exhaustive()
     }
 }

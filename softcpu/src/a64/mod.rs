@@ -1,0 +1,25 @@
+//! What A64 instructions do, one file for each class of chapter C4 of the Arm ARM.
+//!
+//! To add an instruction: write its semantics over [`Emitter`], an `args` function that takes its
+//! operands out and refuses unallocated encodings, and a row in the class's `rows`.
+
+pub mod branch;
+pub mod dp_imm;
+pub mod dp_reg;
+pub mod field;
+pub mod ldst;
+pub mod ldst_atomic;
+pub mod ldst_simd;
+
+use crate::emitter::Emitter;
+use crate::table::Table;
+
+/// Adds the rows of every class.
+pub fn rows<E: Emitter>(table: &mut Table<E>) {
+    dp_imm::rows(table);
+    dp_reg::rows(table);
+    branch::rows(table);
+    ldst::rows(table);
+    ldst_atomic::rows(table);
+    ldst_simd::rows(table);
+}

@@ -1,0 +1,311 @@
+//! The state of one CPU, and the events it returns to its owner.
+
+use std::sync::Arc;
+
+use aarch64::state::{CoreRegs, SimdRegs, SysRegFile};
+use aarch64::{Gpa, Saved, Size, SysReg, pstate};
+use memory::{FrameCache, Layout};
+
+use crate::cluster::{Clock, Cluster, Seat};
+use crate::emitter::SP;
+use crate::exclusive::Monitor;
+use crate::fp::FpEnv;
+use crate::replay::{Awaiting, Replay};
+
+/// Why [`crate::Interpreter::run`] returned. The PC stays at the instruction concerned until a
+/// [`Reply`] completes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A load from an address without memory. Reply: `Data` or `ExternalAbort`.
+    MmioRead {
+        /// Address.
+        gpa: Gpa,
+        /// Size.
+        size: Size,
+    },
+    /// A store to an address without memory. Reply: `Done` or `ExternalAbort`.
+    MmioWrite {
+        /// Address.
+        gpa: Gpa,
+        /// Size.
+        size: Size,
+        /// Value, zero-extended.
+        data: u64,
+    },
+    /// A read of a system register that is not the CPU's own. Reply: `Data` or `Undefined`.
+    SysRegRead {
+        /// Register.
+        reg: SysReg,
+    },
+    /// A write to a system register that is not the CPU's own. Reply: `Done` or `Undefined`.
+    SysRegWrite {
+        /// Register.
+        reg: SysReg,
+        /// Value.
+        data: u64,
+    },
+    /// `HVC` with its immediate. Reply: `Call` or `Undefined`.
+    Hvc(u16),
+    /// `SMC` with its immediate. Reply: `Call` or `Undefined`.
+    Smc(u16),
+    /// `WFI` with no interrupt pending. Reply: `Done`.
+    Wfi,
+    /// The output of a timer changed.
+    Timer,
+    /// A debugger's step is done.
+    Step,
+    /// A debugger's breakpoint is at the PC.
+    Breakpoint,
+    /// `BRK` with its immediate, while a debugger takes them.
+    Brk(u16),
+    /// A debugger's watchpoint; the virtual address of the access.
+    Watchpoint(u64),
+    /// Somebody kicked the CPU.
+    Kicked,
+    /// The instructions of a bounded run are used up.
+    QuantumEnd,
+    /// The CPU takes the same exception at its own vector, for ever.
+    ExceptionLoop(u64),
+}
+
+/// The owner's answer to an [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done; or: run on.
+    Done,
+    /// The value read.
+    Data(u64),
+    /// X0 to X3 after a call.
+    Call([u64; 4]),
+    /// The instruction is undefined.
+    Undefined,
+    /// The access takes an external abort.
+    ExternalAbort,
+}
+
+/// Why an instruction did not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It takes the exception in [`Cpu::exception`].
+    Exception,
+    /// The owner has to answer [`Cpu::awaiting`] first.
+    Event,
+}
+
+/// An exception about to be taken to EL1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exception {
+    pub esr: u64,
+    /// `FAR_EL1`, for classes that set it.
+    pub far: Option<u64>,
+    /// The instruction counts as done: return to the next one (SVC).
+    pub retires: bool,
+}
+
+/// One CPU of the `portable` model.
+#[derive(Debug)]
+pub struct Cpu {
+    /// General register slots, see [`crate::emitter`]. As many as a `u8` can name, so that no
+    /// access needs a bounds check.
+    pub(crate) x: Box<[u64; 256]>,
+    /// N is bit 63.
+    pub(crate) nf: u64,
+    /// Z is set when this is zero.
+    pub(crate) zf: u64,
+    /// C, 0 or 1.
+    pub(crate) cf: u64,
+    /// V is bit 63.
+    pub(crate) vf: u64,
+    /// The next instruction; within a block, where the block goes on to.
+    pub(crate) pc: u64,
+    /// Address of the block being run.
+    pub(crate) block_pc: u64,
+    pub(crate) v: [u128; 32],
+    pub(crate) fp: FpEnv,
+    pub(crate) frames: FrameCache,
+    /// Instructions retired.
+    pub(crate) retired: u64,
+    /// When `retired` reaches this, the run loop looks up; 0 makes it look up at once.
+    pub(crate) stop_at: u64,
+    /// PSTATE without NZCV, in the layout of `SPSR_EL1`.
+    pub(crate) pstate: u64,
+    /// The stack pointer in use is in slot [`SP`]; its entry here is stale.
+    pub(crate) sys: SysRegFile,
+    /// What cached translations of instruction addresses depend on; see [`Cpu::refresh`].
+    pub(crate) context: u64,
+    /// Counts changes that outdate all cached instruction addresses.
+    pub(crate) epoch: u32,
+    pub(crate) monitor: Option<Monitor>,
+    pub(crate) replay: Replay,
+    pub(crate) awaiting: Awaiting,
+    pub(crate) exception: Exception,
+    pub(crate) irq: bool,
+    pub(crate) fiq: bool,
+    pub(crate) index: usize,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Cpu {
+    /// CPU number `index` of `cluster` in its reset state.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        cluster: Arc<Cluster>,
+        clock: Arc<dyn Clock>,
+        layout: Arc<Layout>,
+    ) -> Self {
+        let mut cpu = Self {
+            x: Box::new([0; 256]),
+            nf: 0,
+            zf: 1,
+            cf: 0,
+            vf: 0,
+            pc: 0,
+            block_pc: 0,
+            v: [0; 32],
+            fp: FpEnv::default(),
+            frames: FrameCache::new(layout),
+            retired: 0,
+            stop_at: 0,
+            pstate: pstate::RESET,
+            sys: SysRegFile::default(),
+            context: 0,
+            epoch: 0,
+            monitor: None,
+            replay: Replay::default(),
+            awaiting: Awaiting::Nothing,
+            exception: Exception {
+                esr: 0,
+                far: None,
+                retires: false,
+            },
+            irq: false,
+            fiq: false,
+            index,
+            cluster,
+            clock,
+        };
+        cpu.refresh();
+        cpu
+    }
+
+    pub(crate) fn seat(&self) -> &Seat {
+        // The constructor's caller chose the index; a wrong one is caught on first use.
+        self.cluster
+            .seat(self.index)
+            .expect("a CPU has a seat in its cluster")
+    }
+
+    /// General registers, PC and PSTATE.
+    #[must_use]
+    pub fn core(&self) -> CoreRegs {
+        let mut x = [0; 31];
+        x.copy_from_slice(&self.x[..31]);
+        CoreRegs {
+            x,
+            pc: self.pc,
+            pstate: self.pstate | self.nzcv_bits(),
+        }
+    }
+
+    /// Sets general registers, PC and PSTATE; bits that do not exist are dropped.
+    pub fn set_core(&mut self, regs: &CoreRegs) {
+        let CoreRegs { x, pc, pstate } = regs;
+        self.x[..31].copy_from_slice(x);
+        self.pc = *pc;
+        self.set_pstate(*pstate);
+    }
+
+    /// FP and AdvSIMD registers.
+    #[must_use]
+    pub fn simd(&self) -> SimdRegs {
+        SimdRegs {
+            v: self.v,
+            fpcr: self.fp.fpcr,
+            fpsr: self.fp.fpsr,
+        }
+    }
+
+    /// Sets FP and AdvSIMD registers.
+    pub fn set_simd(&mut self, regs: &SimdRegs) {
+        let SimdRegs { v, fpcr, fpsr } = regs;
+        self.v = *v;
+        self.fp = FpEnv {
+            fpcr: *fpcr,
+            fpsr: *fpsr,
+        };
+    }
+
+    /// Holds the IRQ and FIQ inputs at these levels.
+    pub fn set_interrupts(&mut self, irq: bool, fiq: bool) {
+        self.irq = irq;
+        self.fiq = fiq;
+        self.stop_at = 0;
+    }
+
+    /// Instructions retired since the CPU was made.
+    #[must_use]
+    pub fn retired(&self) -> u64 {
+        self.retired
+    }
+
+    /// Current exception level, 0 or 1.
+    #[inline]
+    pub(crate) fn el(&self) -> u64 {
+        self.pstate >> 2 & 3
+    }
+
+    /// NZCV in bits 31:28.
+    pub(crate) fn nzcv_bits(&self) -> u64 {
+        (self.nf >> 63) << 31
+            | u64::from(self.zf == 0) << 30
+            | (self.cf & 1) << 29
+            | (self.vf >> 63) << 28
+    }
+
+    /// Sets the flags from bits 31:28.
+    pub(crate) fn set_nzcv_bits(&mut self, nzcv: u64) {
+        self.nf = nzcv << 32;
+        self.zf = !nzcv & pstate::Z;
+        self.cf = nzcv >> 29 & 1;
+        self.vf = nzcv << 35;
+    }
+
+    /// Replaces all of PSTATE, switching stack pointers as the mode says.
+    pub(crate) fn set_pstate(&mut self, value: u64) {
+        let value = value & pstate::DEFINED;
+        let old = Self::stack_of(self.pstate);
+        self.sys[old] = self.x[usize::from(SP)];
+        self.set_nzcv_bits(value);
+        self.pstate = value & !pstate::NZCV;
+        self.x[usize::from(SP)] = self.sys[Self::stack_of(self.pstate)];
+        self.refresh();
+    }
+
+    /// Which register the stack pointer of a mode is.
+    pub(crate) fn stack_of(pstate: u64) -> Saved {
+        if pstate & 1 == 0 {
+            Saved::SpEl0
+        } else {
+            Saved::SpEl1
+        }
+    }
+
+    /// A stack pointer, in use or not.
+    pub(crate) fn stack(&self, which: Saved) -> u64 {
+        if Self::stack_of(self.pstate) == which {
+            self.x[usize::from(SP)]
+        } else {
+            self.sys[which]
+        }
+    }
+
+    /// Sets a stack pointer, in use or not.
+    pub(crate) fn set_stack(&mut self, which: Saved, value: u64) {
+        self.sys[which] = value;
+        if Self::stack_of(self.pstate) == which {
+            self.x[usize::from(SP)] = value;
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Memory accesses that the frame cache does not answer: first touch of a page, devices,
+//! misaligned and page-crossing accesses.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use aarch64::{Gpa, PAGE_SIZE, Size};
+use memory::{Grant, Mode, Unit};
+
+use crate::cpu::{Cpu, Event, Stop};
+
+/// What an access does to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Loads.
+    Read,
+    /// Stores.
+    Write,
+    /// Atomically loads and stores: needs both rights, faults as a store.
+    Update,
+    /// Fetches an instruction.
+    Execute,
+}
+
+impl Direction {
+    /// Whether syndromes report it as a write.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Update)
+    }
+}
+
+/// Where an address leads, with the rights of the mode it was translated for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Translation {
+    pub gpa: Gpa,
+    /// What accesses may do there.
+    pub grant: Grant,
+}
+
+/// How a plain value is stored and loaded.
+pub(crate) trait Plain: Unit {
+    const SIZE: Size;
+}
+macro_rules! plain {
+    ($($t:ty, $s:ident;)*) => {$(
+        impl Plain for $t {
+            const SIZE: Size = Size::$s;
+        }
+    )*};
+}
+plain! { u8, B; u16, H; u32, W; u64, D; }
+
+impl Cpu {
+    /// Loads one unit.
+    #[inline(always)]
+    pub(crate) fn read<T: Plain>(&mut self, va: u64) -> Result<u64, Stop> {
+        match self.frames.atomic::<T, false>(va) {
+            Some(at) => Ok(T::load(at, Relaxed).widen()),
+            None => self.read_slowly::<T>(va),
+        }
+    }
+
+    /// Stores one unit.
+    #[inline(always)]
+    pub(crate) fn write<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        match self.frames.atomic::<T, true>(va) {
+            Some(at) => {
+                T::store(at, T::narrow(value), Relaxed);
+                Ok(())
+            }
+            None => self.write_slowly::<T>(va, value),
+        }
+    }
+
+    /// Load-acquire; `pc` for the weaker order of FEAT_LRCPC.
+    #[inline(always)]
+    pub(crate) fn read_acquire<T: Plain>(&mut self, va: u64, pc: bool) -> Result<u64, Stop> {
+        self.check_aligned::<T>(va, Direction::Read)?;
+        match self.frames.atomic::<T, false>(va) {
+            Some(at) => Ok(T::load(at, if pc { Acquire } else { SeqCst }).widen()),
+            None => {
+                let value = self.read_slowly::<T>(va)?;
+                std::sync::atomic::fence(SeqCst);
+                Ok(value)
+            }
+        }
+    }
+
+    /// Store-release.
+    #[inline(always)]
+    pub(crate) fn write_release<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        self.check_aligned::<T>(va, Direction::Write)?;
+        match self.frames.atomic::<T, true>(va) {
+            Some(at) => {
+                T::store(at, T::narrow(value), SeqCst);
+                Ok(())
+            }
+            None => {
+                std::sync::atomic::fence(SeqCst);
+                self.write_slowly::<T>(va, value)?;
+                std::sync::atomic::fence(SeqCst);
+                Ok(())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn check_aligned<T: Plain>(&mut self, va: u64, direction: Direction) -> Result<(), Stop> {
+        if va.is_multiple_of(T::BYTES) {
+            return Ok(());
+        }
+        Err(self.alignment_fault(va, direction))
+    }
+
+    /// Runs an access with the rights of EL0.
+    pub(crate) fn unprivileged<R>(&mut self, access: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.mode();
+        self.set_access_mode(Mode::User);
+        let result = access(self);
+        self.set_access_mode(before);
+        result
+    }
+
+    /// Translates for an access that must end in memory, and caches the frame. After it, the frame
+    /// cache answers unless the address belongs to a device.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reach(
+        &mut self,
+        va: u64,
+        bytes: u64,
+        direction: Direction,
+    ) -> Result<Translation, Stop> {
+        if !va.is_multiple_of(bytes) {
+            return Err(self.alignment_fault(va, direction));
+        }
+        self.touch(va, direction)
+    }
+
+    /// Translates and caches.
+    fn touch(&mut self, va: u64, direction: Direction) -> Result<Translation, Stop> {
+        let t = self.translate(va, direction)?;
+        self.frames.fill(va, t.gpa, t.grant);
+        Ok(t)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_slowly<T: Plain>(&mut self, va: u64) -> Result<u64, Stop> {
+        if !va.is_multiple_of(T::BYTES) {
+            if self.may_misalign()
+                && let Some(value) = self.frames.load_misaligned::<T>(va)
+            {
+                return Ok(value.widen());
+            }
+            return self.read_misaligned::<T>(va);
+        }
+        let t = self.touch(va, Direction::Read)?;
+        match self.frames.atomic::<T, false>(va) {
+            Some(at) => Ok(T::load(at, Relaxed).widen()),
+            None => {
+                let event = Event::MmioRead {
+                    gpa: t.gpa,
+                    size: T::SIZE,
+                };
+                self.ask_mmio(event, va, false).map(|v| v & T::SIZE.mask())
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_slowly<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        if !va.is_multiple_of(T::BYTES) {
+            if self.may_misalign() && self.frames.store_misaligned(va, T::narrow(value)) {
+                return Ok(());
+            }
+            return self.write_misaligned::<T>(va, value);
+        }
+        let t = self.touch(va, Direction::Write)?;
+        match self.frames.atomic::<T, true>(va) {
+            Some(at) => {
+                T::store(at, T::narrow(value), Relaxed);
+                Ok(())
+            }
+            None => {
+                let data = value & T::SIZE.mask();
+                let event = Event::MmioWrite {
+                    gpa: t.gpa,
+                    size: T::SIZE,
+                    data,
+                };
+                self.ask_mmio(event, va, true).map(|_| ())
+            }
+        }
+    }
+
+    fn read_misaligned<T: Plain>(&mut self, va: u64) -> Result<u64, Stop> {
+        self.check_span(va, T::BYTES, Direction::Read)?;
+        if let Some(value) = self.frames.load_misaligned::<T>(va) {
+            return Ok(value.widen());
+        }
+        let mut value = 0;
+        for i in 0..T::BYTES {
+            value |= self.read::<u8>(va.wrapping_add(i))? << (8 * i);
+        }
+        Ok(value)
+    }
+
+    fn write_misaligned<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        self.check_span(va, T::BYTES, Direction::Write)?;
+        if self.frames.store_misaligned(va, T::narrow(value)) {
+            return Ok(());
+        }
+        for i in 0..T::BYTES {
+            self.write::<u8>(va.wrapping_add(i), value >> (8 * i))?;
+        }
+        Ok(())
+    }
+
+    /// Checks a misaligned access on each page it touches before any byte of it is done.
+    fn check_span(&mut self, va: u64, bytes: u64, direction: Direction) -> Result<(), Stop> {
+        if !self.may_misalign() {
+            return Err(self.alignment_fault(va, direction));
+        }
+        let last = va.wrapping_add(bytes - 1);
+        for at in [last, va] {
+            if at == va || (at ^ va) >= PAGE_SIZE {
+                let t = self.touch(at, direction)?;
+                if t.grant.device {
+                    return Err(self.alignment_fault(va, direction));
+                }
+            }
+        }
+        Ok(())
+    }
+}
