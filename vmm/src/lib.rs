@@ -2,6 +2,7 @@
 //! the console, and how it all ends.
 
 pub mod board;
+pub mod config;
 pub mod coordinator;
 pub mod fleet;
 pub mod gate;

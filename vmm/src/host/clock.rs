@@ -1,0 +1,181 @@
+//! The host's clocks as devices see them: the wall clock, and alarms.
+//!
+//! One thread serves all alarms. It sleeps until the nearest, or without limit if none is armed.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use devices::clock::{Alarm, Clock};
+
+use super::thread;
+
+/// The wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn wall(&self) -> Duration {
+        // A host that believes to live before 1970 has no time to give.
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+    }
+}
+
+type Ring = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+struct Entry {
+    due: Option<Instant>,
+    ring: Option<Ring>,
+}
+
+#[derive(Default)]
+struct Shared {
+    entries: Mutex<(Vec<Entry>, bool)>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, (Vec<Entry>, bool)> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self) {
+        let mut guard = self.lock();
+        loop {
+            let (entries, over) = &mut *guard;
+            if *over {
+                return;
+            }
+            let now = Instant::now();
+            let due = entries
+                .iter_mut()
+                .find(|e| e.due.is_some_and(|due| due <= now));
+            if let Some(entry) = due {
+                entry.due = None;
+                let ring = entry.ring.clone();
+                drop(guard);
+                if let Some(ring) = ring {
+                    ring();
+                }
+                guard = self.lock();
+                continue;
+            }
+            let next = entries.iter().filter_map(|e| e.due).min();
+            guard = match next {
+                None => self
+                    .changed
+                    .wait(guard)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let wait = self.changed.wait_timeout(guard, due.duration_since(now));
+                    wait.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// The alarms of a machine. Dropping it ends their thread.
+pub struct Alarms(Arc<Shared>);
+
+impl Alarms {
+    /// No alarms yet.
+    ///
+    /// # Errors
+    /// When the host cannot start a thread.
+    pub fn new() -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let served = shared.clone();
+        thread::spawn("alarms", move || served.serve())?;
+        Ok(Self(shared))
+    }
+
+    /// A new alarm, and its setting of what it rings.
+    #[must_use]
+    pub fn add(&self) -> Arc<HostAlarm> {
+        let mut guard = self.0.lock();
+        guard.0.push(Entry::default());
+        Arc::new(HostAlarm {
+            shared: self.0.clone(),
+            index: guard.0.len() - 1,
+        })
+    }
+}
+
+impl Drop for Alarms {
+    fn drop(&mut self) {
+        let mut guard = self.0.lock();
+        // Devices and their alarms hold each other; this lets them go.
+        guard.0.iter_mut().for_each(|entry| entry.ring = None);
+        guard.1 = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for Alarms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alarms").finish_non_exhaustive()
+    }
+}
+
+/// One alarm.
+pub struct HostAlarm {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl HostAlarm {
+    /// Sets what happens when it rings, on the alarms' thread.
+    pub fn rings(&self, ring: impl Fn() + Send + Sync + 'static) {
+        self.shared.lock().0[self.index].ring = Some(Arc::new(ring));
+    }
+}
+
+impl Alarm for HostAlarm {
+    fn arm(&self, delay: Option<Duration>) {
+        // A delay beyond what the clock can hold never ends.
+        let due = delay.and_then(|delay| Instant::now().checked_add(delay));
+        self.shared.lock().0[self.index].due = due;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for HostAlarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostAlarm")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn alarms_ring_in_the_order_of_their_times_and_can_be_taken_back() {
+        let alarms = Alarms::new().unwrap();
+        let (tell, told) = channel();
+        let set: Vec<_> = (0..3)
+            .map(|n| {
+                let (alarm, tell) = (alarms.add(), tell.clone());
+                alarm.rings(move || tell.send(n).unwrap());
+                alarm
+            })
+            .collect();
+        set[0].arm(Some(Duration::from_millis(40)));
+        set[1].arm(Some(Duration::from_millis(10)));
+        set[2].arm(Some(Duration::from_millis(5)));
+        set[2].arm(None);
+        let wait = Duration::from_secs(10);
+        assert_eq!(told.recv_timeout(wait), Ok(1));
+        assert_eq!(told.recv_timeout(wait), Ok(0));
+        set[2].arm(Some(Duration::MAX));
+        assert!(told.try_recv().is_err());
+    }
+}
