@@ -1,0 +1,166 @@
+//! A private apt: the host's configured sources and keys, but its own lists, cache and
+//! architecture, so that arm64 packages can be had without root and without changing the host.
+
+use crate::{Error, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Index files the host may be configured to fetch that are of no use here.
+const UNWANTED_INDEXES: [&str; 6] = [
+    "DEP-11",
+    "DEP-11-icons",
+    "DEP-11-icons-small",
+    "DEP-11-icons-large",
+    "DEP-11-icons-hidpi",
+    "Contents-deb",
+];
+
+/// A private apt state under one directory.
+#[derive(Debug)]
+pub struct Apt {
+    root: PathBuf,
+}
+
+impl Apt {
+    /// Opens the state in `root` and fetches the package lists if there are none.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let apt = Self {
+            root: root.to_owned(),
+        };
+        let updated = root.join("updated");
+        if updated.exists() {
+            return Ok(apt);
+        }
+        for part in ["state/lists/partial", "cache/archives/partial"] {
+            let path = root.join(part);
+            fs::create_dir_all(&path).map_err(Error::file(path))?;
+        }
+        for (name, text) in [
+            ("state/status", String::new()),
+            ("apt.conf", apt.configuration()),
+        ] {
+            let path = root.join(name);
+            fs::write(&path, text).map_err(Error::file(path))?;
+        }
+        eprintln!(
+            "guests: fetching arm64 package lists into {}",
+            root.display()
+        );
+        run::output(apt.command("apt-get").arg("update"))?;
+        fs::write(&updated, "").map_err(Error::file(updated))?;
+        Ok(apt)
+    }
+
+    /// Names of known packages that begin with `prefix`.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let text = run::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Downloads one package into `directory` and returns its file.
+    pub fn download(&self, package: &str, directory: &Path) -> Result<PathBuf, Error> {
+        fs::create_dir_all(directory).map_err(Error::file(directory))?;
+        eprintln!("guests: downloading {package}");
+        run::output(
+            self.command("apt-get")
+                .args(["download", package])
+                .current_dir(directory),
+        )?;
+        let prefix = format!("{package}_");
+        deb_files(directory)?
+            .into_iter()
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|n| n.to_string_lossy().starts_with(&prefix))
+            })
+            .ok_or_else(|| Error::NoPackage {
+                wanted: package.to_owned(),
+            })
+    }
+
+    /// Downloads `packages` and everything they depend on, and returns the files.
+    pub fn download_closure(&self, packages: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        eprintln!(
+            "guests: downloading {} and what they need",
+            packages.join(", ")
+        );
+        // Nothing counts as installed, so apt's resolver names the whole closure.
+        run::output(
+            self.command("apt-get")
+                .args(["--yes", "--download-only", "install"])
+                .args(packages),
+        )?;
+        deb_files(&self.root.join("cache/archives"))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .arg("-c")
+            .arg(self.root.join("apt.conf"))
+            .env("LC_ALL", "C");
+        command
+    }
+
+    fn configuration(&self) -> String {
+        let root = self.root.display();
+        let mut text = format!(
+            "#clear APT::Architectures;\n\
+             #clear APT::Update::Post-Invoke;\n\
+             #clear APT::Update::Post-Invoke-Success;\n\
+             APT::Architecture \"arm64\";\n\
+             APT::Architectures {{ \"arm64\"; }};\n\
+             APT::Sandbox::User \"root\";\n\
+             APT::Install-Recommends \"false\";\n\
+             Acquire::Languages \"none\";\n\
+             Acquire::Retries \"3\";\n\
+             Dir::State \"{root}/state/\";\n\
+             Dir::State::status \"{root}/state/status\";\n\
+             Dir::Cache \"{root}/cache/\";\n"
+        );
+        for index in UNWANTED_INDEXES {
+            text += &format!("Acquire::IndexTargets::deb::{index}::DefaultEnabled \"false\";\n");
+        }
+        text
+    }
+}
+
+/// Unpacks the package `deb` below `directory`, without running anything from it.
+pub fn unpack(deb: &Path, directory: &Path) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(Error::file(directory))?;
+    run::output(
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .args([deb, directory]),
+    )
+    .map(drop)
+}
+
+/// The package files in `directory`, sorted.
+fn deb_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(directory).map_err(Error::file(directory))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_only_private_directories() {
+        let apt = Apt {
+            root: PathBuf::from("/private"),
+        };
+        let text = apt.configuration();
+        for line in text.lines().filter(|line| line.starts_with("Dir::")) {
+            assert!(line.contains("\"/private/"), "{line}");
+        }
+        assert_eq!(text.matches("Dir::").count(), 3);
+    }
+}
