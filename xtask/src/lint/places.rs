@@ -1,0 +1,125 @@
+//! `unsafe` and conditional compilation by platform stand only where they are allowed.
+
+use super::{Finding, Source};
+use crate::error::Error;
+
+/// Where `unsafe` may stand, by the beginning of the path, and why.
+const UNSAFE: [(&str, &str); 4] = [
+    ("memory/src/", "guest memory is shared with the guest"),
+    ("hv-backend/src/kvm/sys.rs", "system calls of KVM"),
+    ("hv-backend/src/hvf/sys.rs", "calls of Hypervisor.framework"),
+    (
+        "vmm/src/host/",
+        "host services: terminal, signals, processor time",
+    ),
+];
+
+/// Where platforms may be told apart, by the beginning of the path, and why.
+const PLATFORMS: [(&str, &str); 2] = [
+    ("hv-backend/src/lib.rs", "the switch between accelerators"),
+    ("vmm/src/host/", "host services"),
+];
+
+/// Words of `cfg` that tell platforms apart. Byte order and pointer width are not among them: code
+/// states what it needs of those.
+const PLATFORM_WORDS: [&str; 6] = [
+    "target_os",
+    "target_arch",
+    "target_family",
+    "target_env",
+    "target_vendor",
+    "target_feature",
+];
+
+/// A file with `unsafe` says on top why.
+const UNSAFETY_HEADER: &str = "// UNSAFETY: ";
+
+pub fn check(sources: &[Source]) -> Result<Vec<Finding>, Error> {
+    Ok(sources.iter().flat_map(findings).collect())
+}
+
+fn findings(source: &Source) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut has_unsafe = false;
+    for (number, line) in (1..).zip(source.code.lines()) {
+        let place = || format!("{}:{number}", source.path);
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        if words.clone().any(|word| word == "unsafe") {
+            has_unsafe = true;
+            if !allowed(&UNSAFE, &source.path) {
+                found.push(Finding {
+                    place: place(),
+                    message: "unsafe code has no place here".to_owned(),
+                });
+            }
+        }
+        let platform = words.find(|word| PLATFORM_WORDS.contains(word));
+        if let Some(word) = platform.filter(|_| !allowed(&PLATFORMS, &source.path)) {
+            let message = format!(
+                "{word}: platforms are told apart in hv-backend/src/lib.rs and vmm/src/host only"
+            );
+            found.push(Finding {
+                place: place(),
+                message,
+            });
+        }
+    }
+    if has_unsafe && !source.text.contains(UNSAFETY_HEADER) {
+        let message = format!("a file with unsafe code says why in a line `{UNSAFETY_HEADER}...`");
+        found.push(Finding {
+            place: source.path.clone(),
+            message,
+        });
+    }
+    found
+}
+
+fn allowed(list: &[(&str, &str)], path: &str) -> bool {
+    list.iter()
+        .any(|(beginning, _)| path.starts_with(beginning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source;
+    use super::*;
+
+    fn messages(path: &str, text: &str) -> Vec<String> {
+        findings(&source(path, text))
+            .into_iter()
+            .map(|finding| finding.message)
+            .collect()
+    }
+
+    #[test]
+    fn unsafe_code_is_found_outside_its_places() {
+        assert_eq!(
+            messages("devices/src/x.rs", "// UNSAFETY: because\nunsafe { f() }").len(),
+            1
+        );
+        assert!(messages("memory/src/x.rs", "// UNSAFETY: because\nunsafe { f() }").is_empty());
+    }
+
+    #[test]
+    fn unsafe_code_needs_its_header() {
+        assert_eq!(messages("memory/src/x.rs", "unsafe { f() }").len(), 1);
+    }
+
+    #[test]
+    fn talking_of_unsafe_is_fine() {
+        assert!(
+            messages(
+                "devices/src/x.rs",
+                "// unsafe\nlet unsafe_code = \"unsafe\";"
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn platforms_are_told_apart_in_few_places() {
+        let text = "#[cfg(target_os = \"macos\")]";
+        assert_eq!(messages("vmm/src/run.rs", text).len(), 1);
+        assert!(messages("hv-backend/src/lib.rs", text).is_empty());
+    }
+}

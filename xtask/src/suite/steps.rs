@@ -1,0 +1,175 @@
+//! The steps of the tests, in the order they run.
+
+use super::{Step, Tally, cargo_test};
+use crate::command::{build_armlet, cargo, target, workspace};
+use crate::error::Error;
+use crate::{host, lint};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The accelerators the end-to-end tests run on, each if it is there.
+const ACCELERATORS: [&str; 3] = ["soft", "kvm", "hvf"];
+
+/// All steps.
+pub fn all() -> Result<Vec<Step>, Error> {
+    let mut steps = vec![
+        step("format", || {
+            succeeds(cargo().args(["fmt", "--all", "--check"]))
+        }),
+        step("lint", || lint::run(&[]).map(Tally::one)),
+        step("clippy", || {
+            let arguments = [
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ];
+            succeeds(cargo().args(arguments))
+        }),
+        step("unit and property tests", || {
+            cargo_test::run(
+                &["--workspace", "--exclude", "armlet-tests", "--no-fail-fast"],
+                &[],
+            )
+        }),
+        step("documentation", || {
+            let arguments = ["doc", "--workspace", "--no-deps", "--quiet"];
+            succeeds(cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
+        }),
+    ];
+    steps.extend(integration_tests()?);
+    // Last: it needs a tool that takes minutes to build on a new machine.
+    steps.push(step("dependencies", dependencies));
+    steps.push(step("advisories", advisories));
+    Ok(steps)
+}
+
+fn step(name: &str, run: impl Fn() -> Result<Tally, Error> + 'static) -> Step {
+    Step {
+        name: name.to_owned(),
+        on: "host",
+        run: Box::new(run),
+    }
+}
+
+fn succeeds(command: &mut Command) -> Result<Tally, Error> {
+    Ok(Tally::one(command.status()?.success()))
+}
+
+/// One step for each file of `tests/tests`; those that boot guests once per accelerator.
+fn integration_tests() -> Result<Vec<Step>, Error> {
+    let mut names: Vec<String> = fs::read_dir(workspace().join("tests/tests"))?
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            (path.extension()? == "rs").then(|| path.file_stem()?.to_str().map(str::to_owned))?
+        })
+        .collect();
+    names.sort();
+    let mut steps = Vec::new();
+    for name in names {
+        let Some(kind) = name.strip_prefix("guest_") else {
+            let test = name.clone();
+            steps.push(step(&name, move || integration_test(&test, "soft")));
+            continue;
+        };
+        for on in ACCELERATORS {
+            let (test, title) = (name.clone(), format!("{kind} on {on}"));
+            steps.push(Step {
+                name: title.clone(),
+                on,
+                run: Box::new(move || match host::accelerator(on) {
+                    Ok(()) => integration_test(&test, on),
+                    Err(reason) => Ok(Tally::skip(&title, reason)),
+                }),
+            });
+        }
+    }
+    Ok(steps)
+}
+
+/// Runs one file of `tests/tests`. One test at a time: guests are busy enough by themselves.
+fn integration_test(name: &str, accelerator: &str) -> Result<Tally, Error> {
+    let armlet = build_armlet()?;
+    cargo_test::run(
+        &[
+            "--release",
+            "--package",
+            "armlet-tests",
+            "--test",
+            name,
+            "--",
+            "--test-threads=1",
+        ],
+        &[
+            ("ARMLET_BIN", armlet.as_path()),
+            ("ARMLET_ACCEL", Path::new(accelerator)),
+        ],
+    )
+}
+
+/// Licences, sources and bans of everything we depend on.
+fn dependencies() -> Result<Tally, Error> {
+    match cargo_deny()? {
+        Some(deny) => succeeds(Command::new(deny).current_dir(workspace()).args([
+            "--offline",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ])),
+        None => Ok(Tally::skip(
+            "dependencies",
+            "cargo-deny could not be installed",
+        )),
+    }
+}
+
+/// Known holes in what we depend on. The database is fetched, which not every machine can.
+fn advisories() -> Result<Tally, Error> {
+    let Some(deny) = cargo_deny()? else {
+        return Ok(Tally::skip(
+            "advisories",
+            "cargo-deny could not be installed",
+        ));
+    };
+    let deny = |arguments: &[&str]| -> Result<bool, Error> {
+        let mut command = Command::new(&deny);
+        Ok(command
+            .current_dir(workspace())
+            .args(arguments)
+            .status()?
+            .success())
+    };
+    if !deny(&["fetch", "db"])? {
+        return Ok(Tally::skip(
+            "advisories",
+            "the advisory database could not be fetched",
+        ));
+    }
+    Ok(Tally::one(deny(&[
+        "check",
+        "--disable-fetch",
+        "advisories",
+    ])?))
+}
+
+/// The path of cargo-deny, which is built once and kept below the target directory.
+fn cargo_deny() -> Result<Option<PathBuf>, Error> {
+    let root = target().join("tools");
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        println!("building cargo-deny (once, some minutes)");
+        let status = cargo()
+            .args(["install", "cargo-deny", "--locked", "--quiet", "--root"])
+            .arg(&root)
+            .stdin(Stdio::null())
+            .status()?;
+        if !status.success() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(program))
+}
