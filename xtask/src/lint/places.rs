@@ -20,15 +20,15 @@ const PLATFORMS: [(&str, &str); 2] = [
     ("vmm/src/host/", "host services"),
 ];
 
-/// Words of `cfg` that tell platforms apart. Byte order and pointer width are not among them: code
+/// Words of `cfg` that tell platforms apart. Byte order, pointer width and instruction
+/// set extensions are not among them: code
 /// states what it needs of those.
-const PLATFORM_WORDS: [&str; 6] = [
+const PLATFORM_WORDS: [&str; 5] = [
     "target_os",
     "target_arch",
     "target_family",
     "target_env",
     "target_vendor",
-    "target_feature",
 ];
 
 /// A file with `unsafe` says on top why.
