@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod config;
+pub mod console;
 pub mod coordinator;
 pub mod fleet;
 pub mod gate;

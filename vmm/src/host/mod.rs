@@ -2,4 +2,7 @@
 //! descriptors and signals.
 
 pub mod clock;
+pub mod signals;
+pub mod stdio;
 pub mod thread;
+pub mod tty;
