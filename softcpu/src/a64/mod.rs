@@ -7,9 +7,15 @@ pub mod branch;
 pub mod dp_imm;
 pub mod dp_reg;
 pub mod field;
+pub mod fp_convert;
+mod fp_lanes;
+mod fp_ops;
+pub mod fp_scalar;
 pub mod ldst;
 pub mod ldst_atomic;
 pub mod ldst_simd;
+pub mod simd_fp_misc;
+pub mod simd_fp_same;
 
 use crate::emitter::Emitter;
 use crate::table::Table;
@@ -22,4 +28,8 @@ pub fn rows<E: Emitter>(table: &mut Table<E>) {
     ldst::rows(table);
     ldst_atomic::rows(table);
     ldst_simd::rows(table);
+    fp_scalar::rows(table);
+    fp_convert::rows(table);
+    simd_fp_same::rows(table);
+    simd_fp_misc::rows(table);
 }
