@@ -107,7 +107,7 @@ pub(crate) struct Exception {
 pub struct Cpu {
     /// General register slots, see [`crate::emitter`]. As many as a `u8` can name, so that no
     /// access needs a bounds check.
-    pub(crate) x: Box<[u64; 256]>,
+    pub(crate) x: [u64; 256],
     /// N is bit 63.
     pub(crate) nf: u64,
     /// Z is set when this is zero.
@@ -156,7 +156,7 @@ impl Cpu {
         layout: Arc<Layout>,
     ) -> Self {
         let mut cpu = Self {
-            x: Box::new([0; 256]),
+            x: [0; 256],
             nf: 0,
             zf: 1,
             cf: 0,
