@@ -1,1 +1,17 @@
-//! tests
+//! What the end-to-end tests share. The tests themselves are the files of `tests/tests`; `cargo
+//! xtask test` makes a step of each, and runs those named `guest_*` once per accelerator.
+//!
+//! - [`guest`] boots a guest in the real `armlet` program and talks to it.
+//! - [`program`] finds that program, and runs it for tests of its command line.
+//! - [`skip`] is how a test says that it cannot run here: loudly, and counted.
+//!
+//! Environment: `ARMLET_BIN` is the program (default: the release build), `ARMLET_ACCEL` the
+//! accelerator (default `soft`), `ARMLET_SKIP_LOG` a file that skips are recorded in.
+//! `ARMLET_TEST_VMM=qemu` runs the guests in `qemu-system-aarch64` instead: a test that fails there
+//! too is itself at fault.
+
+#![expect(clippy::panic, reason = "a failed check of a test is a panic")]
+
+pub mod guest;
+pub mod program;
+pub mod skip;

@@ -21,8 +21,7 @@ const PLATFORMS: [(&str, &str); 2] = [
 ];
 
 /// Words of `cfg` that tell platforms apart. Byte order, pointer width and instruction
-/// set extensions are not among them: code
-/// states what it needs of those.
+/// set extensions are not among them: code states what it needs of those.
 const PLATFORM_WORDS: [&str; 5] = [
     "target_os",
     "target_arch",

@@ -1,0 +1,312 @@
+//! A running guest: its console as lines, input to it, and what its end must look like.
+
+use crate::program;
+use guests::{Kernel, Store};
+use std::env;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long a guest may take for anything. The slowest machines need a tenth of this.
+const LIMIT: Duration = Duration::from_secs(400);
+
+/// Parts of lines that no healthy guest prints. `ARMLET-TROUBLE` lines come from the guest's own
+/// look at its kernel log.
+const TROUBLE: [&str; 12] = [
+    "ARMLET-TROUBLE",
+    "ARMLET-FAIL",
+    "WARNING: CPU",
+    "BUG:",
+    "Oops",
+    "self-detected stall",
+    "detected stalls",
+    "soft lockup",
+    "hard LOCKUP",
+    "blocked for more than",
+    "Unable to handle kernel",
+    "Kernel panic",
+];
+
+/// A guest to be started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    kernel: PathBuf,
+    initrd: PathBuf,
+    action: String,
+    cpus: usize,
+    memory_mib: usize,
+    reboots: bool,
+}
+
+impl Setup {
+    /// The busybox guest on `kernel`, which runs `action` and powers off; or why there is none.
+    pub fn new(kernel: Kernel, action: &str) -> Result<Self, String> {
+        let store = Store::of_checkout();
+        let initrd = store.initramfs().map_err(text)?;
+        Self::with_initrd(kernel, initrd, action)
+    }
+
+    /// As [`Setup::new`], with another initramfs.
+    pub fn with_initrd(kernel: Kernel, initrd: PathBuf, action: &str) -> Result<Self, String> {
+        Vmm::of_environment()?;
+        let kernel = Store::of_checkout().kernel(kernel).map_err(text)?;
+        let action = action.to_owned();
+        Ok(Self {
+            kernel,
+            initrd,
+            action,
+            cpus: 1,
+            memory_mib: 256,
+            reboots: false,
+        })
+    }
+
+    /// With this many CPUs instead of one.
+    #[must_use]
+    pub fn cpus(self, cpus: usize) -> Self {
+        Self { cpus, ..self }
+    }
+
+    /// With this much memory instead of 256 MiB.
+    #[must_use]
+    pub fn memory_mib(self, memory_mib: usize) -> Self {
+        Self { memory_mib, ..self }
+    }
+
+    /// A reset starts the guest again; otherwise it ends it.
+    #[must_use]
+    pub fn reboots(self) -> Self {
+        Self {
+            reboots: true,
+            ..self
+        }
+    }
+
+    /// Starts the guest.
+    #[must_use]
+    pub fn start(&self) -> Guest {
+        let vmm = Vmm::of_environment().expect("looked up before");
+        Guest::start(&mut vmm.command(self))
+    }
+
+    /// Starts the guest, waits for its end, and checks that all went well.
+    #[must_use]
+    pub fn run(&self) -> Vec<String> {
+        let mut guest = self.start();
+        guest.expect(&format!("ARMLET-DONE {}", self.action));
+        guest.end_well()
+    }
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// What runs the guests.
+enum Vmm {
+    Armlet(PathBuf),
+    /// The control: see the crate's documentation.
+    Qemu,
+}
+
+impl Vmm {
+    fn of_environment() -> Result<Self, String> {
+        match env::var("ARMLET_TEST_VMM").as_deref() {
+            Ok("qemu") => Ok(Self::Qemu),
+            Ok(other) => Err(format!("ARMLET_TEST_VMM knows only qemu, not {other}")),
+            Err(_) => program::armlet().map(Self::Armlet),
+        }
+    }
+
+    fn command(&self, setup: &Setup) -> Command {
+        let Setup {
+            kernel,
+            initrd,
+            action,
+            cpus,
+            memory_mib,
+            reboots,
+        } = setup;
+        let cmdline = format!("console=ttyAMA0 panic=-1 armlet.do={action}");
+        let mut command = match self {
+            Self::Armlet(path) => {
+                let mut command = Command::new(path);
+                let accel = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
+                command.args(["run", "--accel", &accel]);
+                command.args([
+                    "--cpus",
+                    &cpus.to_string(),
+                    "--memory",
+                    &format!("{memory_mib}M"),
+                ]);
+                command.args(["--cmdline", &cmdline]);
+                command
+                    .arg("--kernel")
+                    .arg(kernel)
+                    .arg("--initrd")
+                    .arg(initrd);
+                command
+            }
+            Self::Qemu => {
+                let mut command = Command::new("qemu-system-aarch64");
+                command.args(["-M", "virt,gic-version=3", "-cpu", "max", "-nic", "none"]);
+                command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+                command.args(["-smp", &cpus.to_string(), "-m", &memory_mib.to_string()]);
+                command.args(["-append", &cmdline]);
+                command
+                    .arg("-kernel")
+                    .arg(kernel)
+                    .arg("-initrd")
+                    .arg(initrd);
+                command
+            }
+        };
+        if !reboots {
+            command.arg(match self {
+                Self::Armlet(_) => "--no-reboot",
+                Self::Qemu => "-no-reboot",
+            });
+        }
+        command
+    }
+}
+
+/// A running guest. Dropping it ends it.
+#[derive(Debug)]
+pub struct Guest {
+    child: Child,
+    input: ChildStdin,
+    console: Receiver<String>,
+    log: Vec<String>,
+    started: Instant,
+}
+
+impl Guest {
+    /// Starts `command`, whose standard input and output are the console.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let input = child.stdin.take().expect("piped");
+        let output = child.stdout.take().expect("piped");
+        let (sender, console) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n') {
+                let Ok(line) = line else { break };
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            input,
+            console,
+            log: Vec::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The process that runs the guest.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line that contains `wanted`, and returns it.
+    ///
+    /// # Panics
+    /// When the guest ends or the time is up before.
+    pub fn expect(&mut self, wanted: &str) -> String {
+        loop {
+            match self.next_line() {
+                Ok(line) if line.contains(wanted) => return line,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => self.fail(&format!("no line with {wanted:?}")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.fail(&format!("the console ended before a line with {wanted:?}"))
+                }
+            }
+        }
+    }
+
+    /// Types `line` and Enter.
+    pub fn send(&mut self, line: &str) {
+        let sent = self.input.write_all(format!("{line}\n").as_bytes());
+        assert!(
+            sent.and_then(|()| self.input.flush()).is_ok(),
+            "the console takes no input"
+        );
+    }
+
+    /// Waits for the end; checks that it is a power-off and that nothing went wrong on the way, and
+    /// returns the console's lines.
+    ///
+    /// # Panics
+    /// When something went wrong.
+    #[must_use]
+    pub fn end_well(mut self) -> Vec<String> {
+        loop {
+            match self.next_line() {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => self.fail("the guest does not end"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let status = program::wait(&mut self.child, Duration::from_secs(20));
+        if !status.is_some_and(|status| status.success()) {
+            self.fail(&format!("ended with {status:?}"));
+        }
+        if !self
+            .log
+            .iter()
+            .any(|line| line.contains("reboot: Power down"))
+        {
+            self.fail("the guest did not power off");
+        }
+        if let Some(line) = self
+            .log
+            .iter()
+            .find(|line| TROUBLE.iter().any(|t| line.contains(t)))
+        {
+            self.fail(&format!("trouble in the guest: {line}"));
+        }
+        std::mem::take(&mut self.log)
+    }
+
+    /// Waits up to `limit` for the program to end, however it does.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        program::wait(&mut self.child, limit).is_some()
+    }
+
+    fn next_line(&mut self) -> Result<String, RecvTimeoutError> {
+        let left = LIMIT.saturating_sub(self.started.elapsed());
+        let line = self.console.recv_timeout(left)?;
+        self.log.push(line.clone());
+        Ok(line)
+    }
+
+    fn fail(&self, reason: &str) -> ! {
+        let tail = &self.log[self.log.len().saturating_sub(40)..];
+        panic!(
+            "{reason}, after {:.1} s; the console's last lines:\n{}",
+            self.started.elapsed().as_secs_f64(),
+            tail.join("\n")
+        )
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,124 @@
+//! The `armlet` program itself.
+
+use std::env;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where the program is, or why it cannot be tested.
+pub fn armlet() -> Result<PathBuf, String> {
+    let path = env::var_os("ARMLET_BIN").map_or_else(
+        || {
+            guests::Store::of_checkout()
+                .root()
+                .with_file_name("release")
+                .join("armlet")
+        },
+        PathBuf::from,
+    );
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!(
+            "{} is not there; cargo xtask test builds it",
+            path.display()
+        ))
+    }
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit status; `None` if a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs the program with `arguments` and no input, and stops it after `limit` (status `None`).
+#[must_use]
+pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Outcome {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_remove("RUST_BACKTRACE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("armlet starts");
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    let status = wait(&mut child, limit).and_then(|status| status.code());
+    let text = |thread: std::thread::JoinHandle<Vec<u8>>| {
+        String::from_utf8_lossy(&thread.join().expect("reader")).into_owned()
+    };
+    Outcome {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // An error ends the output as its end does.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// Waits for `child`; ends it after `limit` and returns `None`.
+pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It may have ended by itself just now.
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// A directory for one test's files, removed with it.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new, empty directory.
+    #[must_use]
+    pub fn new(test: &str) -> Self {
+        let path = env::temp_dir().join(format!("armlet-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary directory can be made");
+        Self(path)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file into it and returns the path as text.
+    #[must_use]
+    pub fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).expect("a temporary file can be written");
+        path.to_str().expect("temporary paths are text").to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Leaving a temporary directory behind is no failure.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,34 @@
+//! Tests that cannot run on this machine.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+
+/// Says that `test` does not run and why. The caller returns; `cargo xtask test` counts it.
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("SKIP {test}: {reason}");
+    let Some(path) = env::var_os("ARMLET_SKIP_LOG") else {
+        return;
+    };
+    let recorded = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .and_then(|mut file| writeln!(file, "{test}\t{}", reason.replace(['\n', '\t'], " ")));
+    assert!(
+        recorded.is_ok(),
+        "cannot record a skipped test in {}",
+        path.display()
+    );
+}
+
+/// The value of a `Result`, or else the test is skipped with the error as the reason.
+#[macro_export]
+macro_rules! or_skip {
+    ($test:expr, $result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(reason) => return $crate::skip::skip($test, &reason.to_string()),
+        }
+    };
+}

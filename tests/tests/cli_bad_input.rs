@@ -1,0 +1,294 @@
+//! Bad input to `armlet run`: one clear line that names the thing, status 2, nothing else.
+
+use armlet_tests::or_skip;
+use armlet_tests::program::{Outcome, Scratch, armlet, run};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Usage or input errors end with this.
+const BAD_INPUT: i32 = 2;
+
+/// Where the magic number of an arm64 Image stands, and what it is (Linux's
+/// Documentation/arch/arm64/booting.rst).
+const MAGIC_AT: usize = 56;
+const MAGIC: &[u8; 4] = b"ARM\x64";
+const HEADER_BYTES: usize = 64;
+
+/// The header of an arm64 Image with `flags`, that wants `image_size` bytes of memory.
+fn image_header(image_size: u64, flags: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    // `b .`, so that a guest that starts by mistake does nothing.
+    header[..4].copy_from_slice(&0x1400_0000_u32.to_le_bytes());
+    header[16..24].copy_from_slice(&image_size.to_le_bytes());
+    header[24..32].copy_from_slice(&flags.to_le_bytes());
+    header[MAGIC_AT..MAGIC_AT + 4].copy_from_slice(MAGIC);
+    header
+}
+
+/// A small Image that loads: little-endian, 4K pages.
+fn good_image() -> Vec<u8> {
+    let mut image = image_header(0x1000, 0b1010).to_vec();
+    image.resize(0x1000, 0);
+    image
+}
+
+/// Runs `armlet run` with `arguments` and checks that it is refused in one line with each of
+/// `named` in it.
+fn refused(test: &str, arguments: &[&str], named: &[&str]) {
+    let program = or_skip!(test, armlet());
+    let Outcome {
+        status,
+        stdout,
+        stderr,
+    } = run(
+        &program,
+        &[&["run", "--accel", "soft"], arguments].concat(),
+        LIMIT,
+    );
+    let context = format!("{arguments:?}: status {status:?}\nstdout: {stdout}\nstderr: {stderr}");
+    assert_eq!(status, Some(BAD_INPUT), "{context}");
+    assert_eq!(
+        stderr
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .count(),
+        1,
+        "{context}"
+    );
+    for word in named {
+        assert!(stderr.contains(word), "no {word:?}: {context}");
+    }
+    for word in ["panicked", "backtrace", "RUST_BACKTRACE"] {
+        assert!(!stderr.contains(word), "{context}");
+    }
+    assert!(stdout.is_empty(), "{context}");
+}
+
+/// As [`refused`], for a kernel file with this content.
+fn kernel_refused(test: &str, content: &[u8], named: &[&str]) {
+    let scratch = Scratch::new(test);
+    let kernel = scratch.file("kernel", content);
+    refused(
+        test,
+        &["--kernel", &kernel],
+        &[&[kernel.as_str()], named].concat(),
+    );
+}
+
+/// As [`refused`], for other arguments beside a good kernel.
+fn arguments_refused(test: &str, arguments: &[&str], named: &[&str]) {
+    let scratch = Scratch::new(test);
+    let kernel = scratch.file("kernel", &good_image());
+    refused(test, &[&["--kernel", &kernel], arguments].concat(), named);
+}
+
+#[test]
+fn a_missing_kernel() {
+    refused(
+        "missing-kernel",
+        &["--kernel", "/no/such/kernel"],
+        &["/no/such/kernel"],
+    );
+}
+
+#[test]
+fn no_kernel_at_all() {
+    refused("no-kernel", &[], &["--kernel"]);
+}
+
+#[test]
+fn a_directory_as_kernel() {
+    refused("directory", &["--kernel", "/"], &["/"]);
+}
+
+#[test]
+fn an_empty_kernel() {
+    kernel_refused("empty", b"", &["empty"]);
+}
+
+#[test]
+fn a_truncated_header() {
+    kernel_refused(
+        "truncated-header",
+        &image_header(0x10_0000, 0b1010)[..60],
+        &[],
+    );
+}
+
+#[test]
+fn a_truncated_compressed_kernel() {
+    let mut zipped = guests::initramfs::gzip(&[good_image(), vec![7; 100_000]].concat());
+    zipped.truncate(zipped.len() - 20);
+    kernel_refused("truncated-gzip", &zipped, &[]);
+}
+
+#[test]
+fn a_compressed_file_that_is_no_kernel() {
+    kernel_refused(
+        "gzip-text",
+        &guests::initramfs::gzip(b"Dear kernel,\nthis is no kernel.\n"),
+        &[],
+    );
+}
+
+#[test]
+fn a_truncated_zboot_kernel() {
+    // The header of Linux's drivers/firmware/efi/libstub/zboot-header.S, whose payload is missing.
+    let mut header = vec![0; 0x40];
+    header[..8].copy_from_slice(b"MZ\0\0zimg");
+    header[8..12].copy_from_slice(&0x1000_u32.to_le_bytes());
+    header[12..16].copy_from_slice(&0x10_0000_u32.to_le_bytes());
+    header[24..28].copy_from_slice(b"gzip");
+    header[MAGIC_AT..MAGIC_AT + 4].copy_from_slice(MAGIC);
+    kernel_refused("truncated-zboot", &header, &[]);
+}
+
+#[test]
+fn a_text_file_as_kernel() {
+    kernel_refused(
+        "text",
+        "Dear kernel,\nthis is no kernel.\n".repeat(50).as_bytes(),
+        &[],
+    );
+}
+
+#[test]
+fn an_x86_kernel() {
+    let mut bz_image = vec![0; 0x8000];
+    bz_image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    bz_image[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel_refused("x86", &bz_image, &["x86"]);
+}
+
+#[test]
+fn an_elf_file_for_another_machine() {
+    let mut elf = vec![0; 0x1000];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    elf[18..20].copy_from_slice(&62_u16.to_le_bytes());
+    kernel_refused("elf", &elf, &["ELF"]);
+}
+
+#[test]
+fn a_big_endian_kernel() {
+    let mut image = image_header(0x1000, 0b1011).to_vec();
+    image.resize(0x1000, 0);
+    kernel_refused("big-endian", &image, &["big-endian"]);
+}
+
+#[test]
+fn a_kernel_larger_than_memory() {
+    let mut image = image_header(1 << 32, 0b1010).to_vec();
+    image.resize(0x1000, 0);
+    kernel_refused("large-kernel", &image, &["memory"]);
+}
+
+#[test]
+fn an_initrd_larger_than_memory() {
+    let scratch = Scratch::new("large-initrd");
+    let initrd = scratch.file("initrd", &vec![0; 80 << 20]);
+    let arguments = ["--memory", "64M", "--initrd", &initrd];
+    arguments_refused("large-initrd", &arguments, &[&initrd]);
+}
+
+#[test]
+fn a_missing_initrd() {
+    arguments_refused(
+        "missing-initrd",
+        &["--initrd", "/no/initrd"],
+        &["/no/initrd"],
+    );
+}
+
+#[test]
+fn memory_of_no_or_too_little_or_too_much_or_odd_size() {
+    for size in [
+        "0",
+        "1M",
+        "1P",
+        "1024T",
+        "256M1",
+        "100000001",
+        "4097K",
+        "-1",
+        "lots",
+        "",
+        "99999999999999999999G",
+    ] {
+        arguments_refused("memory", &[&format!("--memory={size}")], &["memory"]);
+    }
+}
+
+#[test]
+fn no_or_too_many_cpus() {
+    for count in ["0", "124", "4294967297", "-1", "two", ""] {
+        arguments_refused("cpus", &[&format!("--cpus={count}")], &["cpus"]);
+    }
+}
+
+#[test]
+fn an_unknown_accelerator() {
+    let program = or_skip!("accel", armlet());
+    let outcome = run(&program, &["run", "--accel", "xen", "--kernel", "k"], LIMIT);
+    assert_eq!(outcome.status, Some(BAD_INPUT), "{outcome:?}");
+    assert!(outcome.stderr.contains("xen"), "{outcome:?}");
+}
+
+#[test]
+fn an_unavailable_accelerator() {
+    let program = or_skip!("unavailable accel", armlet());
+    let scratch = Scratch::new("unavailable");
+    let kernel = scratch.file("kernel", &good_image());
+    // No host has both.
+    let tried: Vec<Outcome> = ["kvm", "hvf"]
+        .map(|accel| {
+            run(
+                &program,
+                &["run", "--accel", accel, "--kernel", &kernel],
+                Duration::from_secs(5),
+            )
+        })
+        .into_iter()
+        .filter(|outcome| outcome.status.is_some())
+        .collect();
+    assert!(!tried.is_empty(), "one of them is not available");
+    for outcome in tried {
+        assert_eq!(outcome.status, Some(BAD_INPUT), "{outcome:?}");
+        assert_eq!(outcome.stderr.trim().lines().count(), 1, "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_unwritable_serial_file() {
+    let file = "/no/such/directory/log";
+    arguments_refused("serial", &["--serial", &format!("file:{file}")], &[file]);
+}
+
+#[test]
+fn an_unknown_serial_kind() {
+    arguments_refused(
+        "serial-kind",
+        &["--serial", "carrier-pigeon"],
+        &["carrier-pigeon"],
+    );
+}
+
+#[test]
+fn an_unwritable_device_tree_dump() {
+    let file = "/no/such/directory/dtb";
+    arguments_refused("dump-dtb", &["--dump-dtb", file], &[file]);
+}
+
+#[test]
+fn an_unknown_option() {
+    refused("option", &["--kernle", "k"], &["--kernle"]);
+}
+
+#[test]
+fn a_command_line_too_long() {
+    arguments_refused(
+        "cmdline",
+        &["--cmdline", &"x".repeat(100_000)],
+        &["cmdline"],
+    );
+}
