@@ -51,6 +51,10 @@ mod v2m;
 
 #[cfg(test)]
 mod behaviour_tests;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_tests;
 
 use aarch64::gic::{BANK, BANKS};
 use aarch64::machine::MAX_VCPUS;
