@@ -2,6 +2,7 @@
 //! the console, and how it all ends.
 
 pub mod board;
+pub mod boot;
 pub mod config;
 pub mod console;
 pub mod coordinator;
