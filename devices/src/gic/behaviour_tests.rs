@@ -514,3 +514,42 @@ fn shared_gic_answers_on_the_bus_takes_wires_and_reports_outputs() {
         })
     );
 }
+
+/// The levels told last, one pair for each vCPU.
+struct Levels(Mutex<[(bool, bool); 4]>);
+
+impl GicSink for Levels {
+    fn output(&self, vcpu: VcpuId, irq: bool, fiq: bool) {
+        self.0.lock().unwrap()[vcpu.index()] = (irq, fiq);
+    }
+}
+
+#[test]
+fn threads_at_once_leave_the_sink_with_the_true_levels() {
+    let levels = Arc::new(Levels(Mutex::default()));
+    let gic = SharedGic::new(4, levels.clone());
+    gic.restore(&ready_gic(4).save()).unwrap();
+    std::thread::scope(|scope| {
+        for vcpu in (0..4).map(VcpuId) {
+            let gic = &gic;
+            scope.spawn(move || {
+                for round in 0..2000_u32 {
+                    gic.icc_write(
+                        vcpu,
+                        Icc::Sgi1r.sysreg(),
+                        1 << 40 | u64::from(round % 16) << 24,
+                    );
+                    gic.set_spi(Intid(33 + u32::from(vcpu.0)), round % 3 == 0);
+                    gic.set_ppi(vcpu, TIMER, round % 5 == 0);
+                    if let Some(intid @ 0..1020) = gic.icc_read(vcpu, Icc::Iar1.sysreg()) {
+                        gic.icc_write(vcpu, Icc::Eoir1.sysreg(), intid);
+                    }
+                }
+            });
+        }
+    });
+    gic.set_ppi(V0, TIMER, true);
+    assert!(gic.irq(V0), "nothing is left active");
+    let now = [0, 1, 2, 3].map(|v| (gic.irq(VcpuId(v)), gic.fiq(VcpuId(v))));
+    assert_eq!(*levels.0.lock().unwrap(), now);
+}

@@ -89,7 +89,7 @@ fn asks(offset: u64, size: Size, value: u64) -> Vec<(u64, Ask)> {
     };
     match (offset, size) {
         (0x400..0x800, Size::B) => vec![(offset - 0x400, Ask::Priority(value as u8))],
-        _ if size != Size::W || offset % 4 != 0 => vec![],
+        _ if size != Size::W || !offset.is_multiple_of(4) => vec![],
         (0x080..0x100, _) => flags(0x080, &|on| Some(Ask::Group(on))),
         (0x100..0x180, _) => flags(0x100, &|on| on.then_some(Ask::Enable(true))),
         (0x180..0x200, _) => flags(0x180, &|on| on.then_some(Ask::Enable(false))),
@@ -120,7 +120,7 @@ fn view<'a>(offset: u64, size: Size, get: impl Fn(u64) -> Option<&'a Interrupt>)
     let priority = |intid: u64| get(intid).map_or(0, |irq| u64::from(irq.priority));
     match (offset, size) {
         (0x400..0x800, Size::B) => Some(priority(offset - 0x400)),
-        _ if size != Size::W || offset % 4 != 0 => None,
+        _ if size != Size::W || !offset.is_multiple_of(4) => None,
         (0x080..0x100, _) => flags(0x080, |irq| irq.group1),
         (0x100..0x180, _) => flags(0x100, |irq| irq.enabled),
         (0x180..0x200, _) => flags(0x180, |irq| irq.enabled),

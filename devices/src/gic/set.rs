@@ -6,7 +6,7 @@ use aarch64::machine::MAX_VCPUS;
 const _: () = assert!(MAX_VCPUS <= 128, "one bit for each vCPU");
 
 /// A set of vCPUs, one bit for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct VcpuSet(u128);
 
 impl VcpuSet {
