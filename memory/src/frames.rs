@@ -102,7 +102,6 @@ macro_rules! unit {
             #[inline(always)]
             fn widen(self) -> u64 { u64::from(self) }
             #[inline(always)]
-            #[expect(clippy::cast_possible_truncation, clippy::allow_attributes, reason = "asked for")]
             fn narrow(value: u64) -> $t { value as $t }
         }
     )*};
