@@ -14,7 +14,7 @@ pub enum BootError {
     #[error("cannot read the {role} {}: check its name and permissions", path.display())]
     Io {
         /// What it was to be.
-        role: Role,
+        role: Part,
         /// The file.
         path: PathBuf,
         /// What the host said.
@@ -25,7 +25,7 @@ pub enum BootError {
     #[error("the {role} {} is not a regular file: give a file", path.display())]
     NotAFile {
         /// What it was to be.
-        role: Role,
+        role: Part,
         /// The file.
         path: PathBuf,
     },
@@ -33,7 +33,7 @@ pub enum BootError {
     #[error("the {role} {} is empty: fetch or build it again", path.display())]
     Empty {
         /// What it was to be.
-        role: Role,
+        role: Part,
         /// The file.
         path: PathBuf,
     },
@@ -114,24 +114,6 @@ pub enum BootError {
     /// The plan and the memory do not belong together.
     #[error("guest memory does not hold what was planned")]
     Memory(#[from] memory::LayoutError),
-}
-
-/// What a file was given as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The kernel.
-    Kernel,
-    /// The initial RAM disk.
-    Initrd,
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Kernel => "kernel",
-            Self::Initrd => "initrd",
-        })
-    }
 }
 
 impl std::fmt::Display for Part {

@@ -11,9 +11,9 @@ use ruzstd::decoding::StreamingDecoder;
 use aarch64::Gpa;
 use aarch64::machine::Span;
 
-use super::error::{BootError, Role};
+use super::error::BootError;
 use super::image::ImageHeader;
-use super::plan::Footprint;
+use super::plan::{Footprint, Part};
 use super::sniff::{self, Compression, Kind};
 
 /// Bytes of a file that say what it is.
@@ -24,7 +24,7 @@ const CHUNK: usize = 256 << 10;
 /// A file that was found good enough to open.
 #[derive(Debug)]
 pub(super) struct Source {
-    role: Role,
+    role: Part,
     path: PathBuf,
     file: File,
     length: u64,
@@ -49,7 +49,7 @@ pub(super) struct Kernel {
 }
 
 impl Source {
-    pub fn open(role: Role, path: &Path) -> Result<Self, BootError> {
+    pub fn open(role: Part, path: &Path) -> Result<Self, BootError> {
         let path = path.to_owned();
         // Looked at before it is opened: opening a pipe would wait for its other end.
         let meta = std::fs::metadata(&path);
@@ -168,7 +168,7 @@ impl Source {
 impl Kernel {
     /// Opens a kernel and finds out what it is.
     pub fn open(path: &Path) -> Result<Self, BootError> {
-        let source = Source::open(Role::Kernel, path)?;
+        let source = Source::open(Part::Kernel, path)?;
         let all = Payload {
             offset: 0,
             length: source.length,

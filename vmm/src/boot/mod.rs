@@ -24,7 +24,7 @@ use std::path::Path;
 use aarch64::machine::Span;
 use memory::Layout;
 
-pub use error::{BootError, Role};
+pub use error::BootError;
 use file::{Kernel, Source};
 pub use plan::BootPlan;
 use plan::{DoesNotFit, Part};
@@ -45,7 +45,7 @@ impl Boot {
     pub fn open(kernel: &Path, initrd: Option<&Path>, ram: Span) -> Result<Self, BootError> {
         let kernel = Kernel::open(kernel)?;
         let initrd = initrd
-            .map(|path| Source::open(Role::Initrd, path))
+            .map(|path| Source::open(Part::Initrd, path))
             .transpose()?;
         let initrd_len = initrd.as_ref().map(Source::length);
         let plan = BootPlan::new(ram, kernel.footprint, initrd_len);

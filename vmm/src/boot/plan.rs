@@ -76,10 +76,10 @@ pub struct DoesNotFit {
     pub needs: Option<u64>,
 }
 
-/// A thing that is placed in RAM.
+/// A thing that comes from a file and is placed in RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The kernel, and its device tree.
+    /// The kernel. The room for its device tree counts as its own.
     Kernel,
     /// The initial RAM disk.
     Initrd,
