@@ -1,5 +1,7 @@
 //! The floating-point environment: FPCR (C5.2.8) as input, FPSR (C5.2.9) as output.
 
+use super::Format;
+
 /// Bits of FPCR that this CPU model implements.
 pub mod fpcr {
     /// Flush denormalised single and double precision inputs and outputs to zero.
@@ -104,10 +106,14 @@ impl FpEnv {
         self.fpsr |= flags;
     }
 
-    /// True if the host's operators may stand in: round to nearest even, nothing flushed.
+    /// True if the host's operators may stand in: they round to nearest even and flush nothing.
     #[inline(always)]
-    pub(super) const fn host_like(&self) -> bool {
-        self.fpcr & (fpcr::RMODE | fpcr::FZ) == 0
+    pub(super) fn host_like<F: Format, const N: usize>(&self, operands: [u64; N]) -> bool {
+        match self.fpcr & (fpcr::RMODE | fpcr::FZ) {
+            0 => true,
+            fpcr::FZ => !operands.iter().any(|&x| F::is_denormal(x)),
+            _ => false,
+        }
     }
 
     /// True if an inexact result would change nothing in FPSR.

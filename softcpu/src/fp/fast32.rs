@@ -31,7 +31,7 @@ fn wide(bits: u64) -> f64 {
 impl Arith for Single {
     #[inline(always)]
     fn fast_add(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b]) {
             return None;
         }
         let (x, y) = (value(a), value(b));
@@ -56,7 +56,7 @@ impl Arith for Single {
 
     #[inline(always)]
     fn fast_mul(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b]) {
             return None;
         }
         let product = value(a) * value(b);
@@ -73,7 +73,7 @@ impl Arith for Single {
 
     #[inline(always)]
     fn fast_div(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b]) {
             return None;
         }
         let quotient = value(a) / value(b);
@@ -89,7 +89,7 @@ impl Arith for Single {
 
     #[inline(always)]
     fn fast_sqrt(env: &mut FpEnv, a: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a]) {
             return None;
         }
         let root = value(a).sqrt();
@@ -105,7 +105,7 @@ impl Arith for Single {
 
     #[inline(always)]
     fn fast_mul_add(env: &mut FpEnv, c: u64, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b, c]) {
             return None;
         }
         let (product, addend) = (wide(a) * wide(b), wide(c));

@@ -1,6 +1,6 @@
 //! Double precision on the host's operators.
 //!
-//! Each path first makes sure that rounding is to nearest and nothing is flushed, lets the host
+//! Each path first makes sure that rounding is to nearest and no operand is flushed, lets the host
 //! compute, and accepts the result only if it is [`settled`]: then no operand was a NaN or an
 //! infinity, nothing overflowed, and the value was not tiny even before rounding. That leaves the
 //! inexact flag. If FPSR has it already there is nothing to find out; else an error-free
@@ -44,7 +44,7 @@ fn product_fits(a: u64, b: u64) -> Option<bool> {
 impl Arith for Double {
     #[inline(always)]
     fn fast_add(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b]) {
             return None;
         }
         let (x, y) = (f64::from_bits(a), f64::from_bits(b));
@@ -69,7 +69,7 @@ impl Arith for Double {
 
     #[inline(always)]
     fn fast_mul(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b]) {
             return None;
         }
         let bits = (f64::from_bits(a) * f64::from_bits(b)).to_bits();
@@ -89,7 +89,7 @@ impl Arith for Double {
 
     #[inline(always)]
     fn fast_div(env: &mut FpEnv, a: u64, b: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a, b]) {
             return None;
         }
         let quotient = f64::from_bits(a) / f64::from_bits(b);
@@ -112,7 +112,7 @@ impl Arith for Double {
 
     #[inline(always)]
     fn fast_sqrt(env: &mut FpEnv, a: u64) -> Option<u64> {
-        if !env.host_like() {
+        if !env.host_like::<Self, _>([a]) {
             return None;
         }
         let root = f64::from_bits(a).sqrt();
@@ -134,7 +134,7 @@ impl Arith for Double {
 
     #[inline(always)]
     fn fast_mul_add(env: &mut FpEnv, c: u64, a: u64, b: u64) -> Option<u64> {
-        if !HAS_FMA || !env.host_like() || !env.inexact_recorded() {
+        if !HAS_FMA || !env.host_like::<Self, _>([a, b, c]) || !env.inexact_recorded() {
             return None;
         }
         let sum = f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c));

@@ -15,7 +15,7 @@
 //! The soft core is the truth: unpack (`unpack.rs`), compute exactly with integers, then round and
 //! pack once (`round.rs`). In front of it stand fast paths (`fast32.rs`, `fast64.rs`) that use the
 //! host's own operators where they provably give the same bits and flags: round to nearest, no
-//! flushing, a result well inside the normal range. The host's floating-point environment is
+//! operand to flush, a result well inside the normal range. The host's floating-point environment is
 //! never read or written.
 //!
 //! # Omitted
