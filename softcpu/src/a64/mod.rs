@@ -11,6 +11,8 @@ pub mod fp_convert;
 mod fp_lanes;
 mod fp_ops;
 pub mod fp_scalar;
+#[cfg(test)]
+mod fp_tests;
 pub mod ldst;
 pub mod ldst_atomic;
 pub mod ldst_simd;
