@@ -1,2 +1,141 @@
-//! cli
-fn main() {}
+//! The `armlet` command.
+//!
+//! It reads the command line, sets up logs, signals and the terminal, and turns what happens into
+//! one line and an exit status. Everything else is the [`vmm`] crate's.
+
+mod args;
+mod doctor;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Cli, Command, Run, Stop};
+use tracing_subscriber::EnvFilter;
+use vmm::config::MachineConfig;
+use vmm::host::{signals, tty};
+use vmm::machine::{Machine, StartError};
+use vmm::outcome::Outcome;
+
+/// The guest powered off, or did what it was asked to.
+const DONE: u8 = 0;
+/// Bad usage or input.
+const BAD_INPUT: u8 = 2;
+/// The guest crashed, or asked for something impossible.
+const GUEST_FAILED: u8 = 3;
+/// The host failed.
+const HOST_FAILED: u8 = 4;
+
+/// Why the program ends early: its exit status and one line.
+struct Failure(u8, String);
+
+fn main() -> ExitCode {
+    tty::restore_on_panic();
+    let status = match args::parse(std::env::args_os()) {
+        Ok(cli) => start(cli).unwrap_or_else(|Failure(status, line)| {
+            complain(&line);
+            status
+        }),
+        Err(Stop::Show(text)) => {
+            say(text.trim_end());
+            DONE
+        }
+        Err(Stop::Wrong(line)) => {
+            complain(&line);
+            BAD_INPUT
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn start(cli: Cli) -> Result<u8, Failure> {
+    start_logs(cli.verbose)?;
+    match cli.command {
+        Command::Run(run) => run_machine(*run),
+        Command::Doctor => {
+            doctor::run();
+            Ok(DONE)
+        }
+    }
+}
+
+fn start_logs(verbose: u8) -> Result<(), Failure> {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = match std::env::var("ARMLET_LOG") {
+        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter)
+            .map_err(|error| Failure(BAD_INPUT, format!("ARMLET_LOG={filter}: {error}")))?,
+        _ => EnvFilter::new(default),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+fn run_machine(run: Run) -> Result<u8, Failure> {
+    let (raw, dump_dtb) = run.into_parts();
+    let config = MachineConfig::try_from(raw).map_err(|e| Failure(BAD_INPUT, e.to_string()))?;
+    let machine = Machine::new(config).map_err(Failure::from)?;
+    if let Some(path) = dump_dtb {
+        let dtb = machine.device_tree().map_err(Failure::from)?;
+        std::fs::write(&path, dtb).map_err(|error| {
+            let path = path.display();
+            Failure(
+                BAD_INPUT,
+                format!("--dump-dtb {path}: cannot write the file: {error}"),
+            )
+        })?;
+        return Ok(DONE);
+    }
+    let control = machine.control();
+    let told = move |signal| {
+        // Past its end, the machine only waits for the reader of its output.
+        if !control.end(Outcome::Signal(signal)) {
+            signals::end_by(signal);
+        }
+    };
+    let _watch = signals::Watch::start(told)
+        .map_err(|error| Failure(HOST_FAILED, format!("cannot watch for signals: {error}")))?;
+    let outcome = machine.run().map_err(Failure::from)?;
+    report(outcome)
+}
+
+/// The exit status for how a machine ended.
+fn report(outcome: Outcome) -> Result<u8, Failure> {
+    match outcome {
+        Outcome::PoweredOff => tracing::info!("the guest powered off"),
+        Outcome::ResetRefused => tracing::info!("the guest asked for a reset"),
+        Outcome::Left => tracing::info!("left the guest"),
+        Outcome::Signal(signal) => signals::end_by(signal),
+        Outcome::GuestFailed { reason, registers } => {
+            let text = format!("{reason}\n{registers}");
+            return Err(Failure(GUEST_FAILED, text.trim_end().to_owned()));
+        }
+        Outcome::HostFailed(reason) => return Err(Failure(HOST_FAILED, reason)),
+    }
+    Ok(DONE)
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Input(line) => Self(BAD_INPUT, line),
+            StartError::Host(line) => Self(HOST_FAILED, line),
+        }
+    }
+}
+
+/// A line on standard output. Who closed it does not want the line.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "armlet: {line}");
+}

@@ -22,6 +22,8 @@ pub trait Board: Send + Sync {
     fn sysreg_write(&self, vcpu: VcpuId, reg: SysReg, data: u64) -> Option<()>;
     /// Holds a private interrupt input of a vCPU high or low.
     fn set_ppi(&self, vcpu: VcpuId, intid: Intid, high: bool);
+    /// A vCPU was turned off or starts over: so does its interface to the interrupt controller.
+    fn reset_cpu_interface(&self, vcpu: VcpuId);
     /// Whether a core can start at `gpa`.
     fn is_memory(&self, gpa: Gpa) -> bool;
     /// Puts memory, devices and the interrupt controller into their state at power-on, and says

@@ -42,9 +42,9 @@ enum Life {
 pub struct Control(Sender<Event>);
 
 impl Control {
-    /// Ends the machine, if it has not ended yet.
-    pub fn end(&self, outcome: Outcome) {
-        let _ = self.0.send(Event::End(outcome));
+    /// Ends the machine. False when it has ended already.
+    pub fn end(&self, outcome: Outcome) -> bool {
+        self.0.send(Event::End(outcome)).is_ok()
     }
 
     /// Stops every vCPU; returns when they stand. False when the machine is over.

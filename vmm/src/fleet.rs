@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aarch64::VcpuId;
+use devices::gic::GicSink;
 use hv_backend::api::{IrqLine, Vm};
 
 use crate::gate::{Epoch, Gate};
@@ -121,5 +122,12 @@ impl fmt::Debug for Fleet {
             .field("power", power)
             .field("gate", gate)
             .finish_non_exhaustive()
+    }
+}
+
+impl GicSink for Fleet {
+    fn output(&self, vcpu: VcpuId, irq: bool, fiq: bool) {
+        self.set_line(vcpu, IrqLine::Irq, irq);
+        self.set_line(vcpu, IrqLine::Fiq, fiq);
     }
 }

@@ -9,6 +9,7 @@ pub mod coordinator;
 pub mod fleet;
 pub mod gate;
 pub mod host;
+pub mod machine;
 pub mod outcome;
 pub mod power;
 pub mod psci;

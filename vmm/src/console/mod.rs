@@ -3,3 +3,135 @@
 pub mod escape;
 pub mod input;
 pub mod output;
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devices::pl011::Pl011;
+use devices::serial::{NullSink, SerialSink};
+
+use crate::config::Serial;
+use crate::coordinator::Control;
+use crate::host::stdio;
+use crate::host::tty::RawMode;
+use crate::machine::StartError;
+use crate::outcome::Outcome;
+use input::{Input, Wish};
+use output::Output;
+
+/// How long output may take to write when there is no reason to be patient.
+const HURRY: Duration = Duration::from_secs(1);
+
+/// A console whose output is open and whose input has not started.
+#[derive(Debug)]
+pub struct Console {
+    output: Option<Output>,
+    /// Whether standard input is the guest's.
+    input: bool,
+}
+
+/// A console in use.
+#[derive(Debug)]
+pub struct Session {
+    output: Option<Output>,
+    input: Option<Input>,
+    raw: Option<RawMode>,
+}
+
+impl Console {
+    /// Opens the output, and gives the sink for the UART. When writing fails later, the machine
+    /// ends: a guest that nobody hears is of no use.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn open(
+        serial: &Serial,
+        control: Control,
+    ) -> Result<(Self, Box<dyn SerialSink>), StartError> {
+        let (name, file) = match serial {
+            Serial::None => {
+                return Ok((
+                    Self {
+                        output: None,
+                        input: false,
+                    },
+                    Box::new(NullSink),
+                ));
+            }
+            Serial::Stdio => {
+                let closed = |error| StartError::Host(format!("standard output: {error}"));
+                (
+                    "standard output".to_owned(),
+                    stdio::stdout().map_err(closed)?,
+                )
+            }
+            Serial::File(path) => {
+                let name = path.display().to_string();
+                let refuse = |error| {
+                    StartError::Input(format!("--serial file:{name}: cannot write it: {error}"))
+                };
+                (name.clone(), File::create(path).map_err(refuse)?)
+            }
+        };
+        let on_failure = move |error: &std::io::Error| {
+            let line = format!("cannot write the guest's output to {name}: {error}");
+            control.end(Outcome::HostFailed(line));
+        };
+        let output = Output::start(file, Box::new(on_failure))
+            .map_err(|error| StartError::Host(format!("cannot start a thread: {error}")))?;
+        let sink = Box::new(output.sink());
+        Ok((
+            Self {
+                output: Some(output),
+                input: *serial == Serial::Stdio,
+            },
+            sink,
+        ))
+    }
+
+    /// Starts the input, with the terminal in raw mode if there is one.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn start(self, uart: Arc<Pl011>, control: Control) -> Result<Session, StartError> {
+        let Self { output, input } = self;
+        let refuse = |error| StartError::Host(format!("standard input: {error}"));
+        let raw = if input {
+            RawMode::enter().map_err(refuse)?
+        } else {
+            None
+        };
+        // A terminal that cannot be put in raw mode belongs to somebody in the foreground.
+        let readable = input && (raw.is_some() || !std::io::stdin().is_terminal());
+        let input = if readable {
+            let tell = move |wish| match wish {
+                Wish::Leave => {
+                    control.end(Outcome::Left);
+                }
+            };
+            let file = stdio::stdin().map_err(refuse)?;
+            Some(Input::start(file, raw.is_some(), uart, tell).map_err(refuse)?)
+        } else {
+            None
+        };
+        Ok(Session { output, input, raw })
+    }
+}
+
+impl Session {
+    /// Writes out what is left, and puts the terminal back.
+    pub fn finish(self, outcome: &Outcome) {
+        let Self { output, input, raw } = self;
+        drop(input);
+        let patience = match outcome {
+            Outcome::PoweredOff | Outcome::ResetRefused | Outcome::GuestFailed { .. } => None,
+            Outcome::Left | Outcome::Signal(_) | Outcome::HostFailed(_) => Some(HURRY),
+        };
+        if let Some(output) = output {
+            output.finish(patience);
+        }
+        drop(raw);
+    }
+}

@@ -2,6 +2,7 @@
 //! descriptors and signals.
 
 pub mod clock;
+pub mod random;
 pub mod signals;
 pub mod stdio;
 pub mod thread;

@@ -42,6 +42,7 @@ pub enum Seen {
     Mmio(Gpa, u64),
     SysReg(VcpuId, SysReg, u64),
     Ppi(Intid, bool),
+    Interface(VcpuId),
 }
 
 #[derive(Default)]
@@ -65,7 +66,7 @@ impl TestBoard {
     pub fn ppis(&self, intid: Intid) -> Vec<bool> {
         let level = |seen: Seen| match seen {
             Seen::Ppi(i, high) if i == intid => Some(high),
-            Seen::Ppi(..) | Seen::Mmio(..) | Seen::SysReg(..) => None,
+            Seen::Ppi(..) | Seen::Mmio(..) | Seen::SysReg(..) | Seen::Interface(_) => None,
         };
         self.seen().into_iter().filter_map(level).collect()
     }
@@ -101,6 +102,10 @@ impl Board for TestBoard {
         if let Some(fleet) = self.fleet.get().filter(|_| self.raise.load(SeqCst)) {
             fleet.set_line(vcpu, IrqLine::Irq, high);
         }
+    }
+
+    fn reset_cpu_interface(&self, vcpu: VcpuId) {
+        self.see(Seen::Interface(vcpu));
     }
 
     fn is_memory(&self, gpa: Gpa) -> bool {

@@ -1,0 +1,196 @@
+//! The command line, as text: what may be written, and its help. Whether it makes a machine is
+//! for [`vmm::config`] to say.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use vmm::config::{DEFAULT_MEMORY, RawConfig};
+
+const AFTER_HELP: &str = "\
+Exit status: 0 the guest powered off, 2 bad usage or input, 3 the guest crashed or asked for \
+something impossible, 4 the host failed.";
+
+/// Runs arm64 virtual machines on any host.
+#[derive(Debug, Parser)]
+#[command(name = "armlet", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// More log lines on standard error: -v for information, -vv for debugging, -vvv for every
+    /// exit of a vCPU. ARMLET_LOG=FILTER chooses by module instead.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boots a kernel in a virtual machine
+    Run(Box<Run>),
+    /// Says which accelerators work on this host, and what to do about the others
+    Doctor,
+}
+
+/// `armlet run`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub struct Run {
+    /// The kernel: an arm64 Image, raw or compressed (gzip, zstd, EFI zboot), or a flat binary
+    #[arg(long, value_name = "PATH")]
+    pub kernel: PathBuf,
+    /// The initial RAM disk
+    #[arg(long, value_name = "PATH")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(
+        long,
+        value_name = "STR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    #[arg(allow_hyphen_values = true)]
+    pub cmdline: String,
+    /// How many CPUs the guest has, 1 to 123
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        allow_hyphen_values = true
+    )]
+    pub cpus: String,
+    /// How much memory the guest has, such as 512M or 2G, in powers of 1024
+    #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, allow_hyphen_values = true)]
+    pub memory: String,
+    /// The accelerator: auto (the fastest that works), kvm, hvf or soft
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub accel: String,
+    /// Where the guest's serial port goes: stdio, file:PATH or none. On a terminal, Ctrl-A x
+    /// leaves and Ctrl-A h helps
+    #[arg(long, value_name = "WHERE", default_value = "stdio")]
+    pub serial: String,
+    /// Writes the device tree to this file and exits, without starting the guest
+    #[arg(long, value_name = "PATH")]
+    pub dump_dtb: Option<PathBuf>,
+    /// Exits when the guest resets, instead of starting it again
+    #[arg(long)]
+    pub no_reboot: bool,
+}
+
+impl Run {
+    /// Its machine, and the file for its device tree.
+    pub fn into_parts(self) -> (RawConfig, Option<PathBuf>) {
+        let Self {
+            kernel,
+            initrd,
+            cmdline,
+            cpus,
+            memory,
+            accel,
+            serial,
+            dump_dtb,
+            no_reboot,
+        } = self;
+        let raw = RawConfig {
+            kernel,
+            initrd,
+            cmdline,
+            cpus,
+            memory,
+            accel,
+            serial,
+            no_reboot,
+        };
+        (raw, dump_dtb)
+    }
+}
+
+/// Why there is nothing to do.
+#[derive(Debug)]
+pub enum Stop {
+    /// The user asked for this text.
+    Show(String),
+    /// The command line is wrong; one line.
+    Wrong(String),
+}
+
+/// Reads the command line.
+pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, Stop> {
+    use ErrorKind::{
+        DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand as NothingGiven, DisplayVersion,
+    };
+    Cli::try_parse_from(args).map_err(|error| {
+        let kind = error.kind();
+        if matches!(kind, DisplayHelp | DisplayVersion) {
+            Stop::Show(error.to_string())
+        } else if kind == NothingGiven {
+            Stop::Wrong("nothing to do; try 'armlet --help'".into())
+        } else {
+            Stop::Wrong(one_line(&error.to_string()))
+        }
+    })
+}
+
+/// Clap's message without its usage and hints, in one line.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim);
+    let wanted = lines.take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more") && !line.starts_with("tip:")
+    });
+    let words: Vec<&str> = wanted.filter(|line| !line.is_empty()).collect();
+    let line = words.join(" ");
+    format!(
+        "{}; try 'armlet run --help'",
+        line.strip_prefix("error: ").unwrap_or(&line)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(line: &str) -> String {
+        match parse(line.split(' ').map(Into::into)) {
+            Err(Stop::Wrong(line)) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_make_one_line() {
+        for (args, said) in [
+            ("armlet", "nothing to do"),
+            ("armlet run", "--kernel <PATH>"),
+            ("armlet run --kernel", "--kernel <PATH>"),
+            ("armlet run --kernel a --sound loud", "--sound"),
+            ("armlet fly", "fly"),
+            ("armlet run --kernel a b", "'b'"),
+        ] {
+            let line = wrong(args);
+            assert!(line.contains(said), "{args}: {line}");
+            assert!(
+                !line.contains('\n') && line.contains("--help"),
+                "{args}: {line}"
+            );
+        }
+    }
+
+    #[test]
+    fn negative_numbers_reach_the_configuration() {
+        let args = "armlet run --kernel a --cpus -1 --memory -1G --cmdline -x";
+        let cli = parse(args.split(' ').map(Into::into)).unwrap();
+        let Command::Run(run) = cli.command else {
+            panic!("a run")
+        };
+        assert_eq!(
+            (&*run.cpus, &*run.memory, &*run.cmdline),
+            ("-1", "-1G", "-x")
+        );
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

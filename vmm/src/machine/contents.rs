@@ -1,0 +1,105 @@
+//! What lies in RAM at power-on: the kernel, the initial RAM disk and the device tree.
+//!
+//! The files stay open and are read anew at each reset, rather than kept in memory as long as the
+//! guest runs. The device tree is made anew as well, with new seeds.
+
+use aarch64::machine::{self, Span};
+use devicetree::{Chosen, Machine, Seeds};
+use memory::Layout;
+
+use super::StartError;
+use crate::boot::Boot;
+use crate::config::MachineConfig;
+use crate::host::random;
+use crate::power::Entry;
+use crate::vcpu::chain;
+
+/// What the guest is started from.
+#[derive(Debug)]
+pub struct Contents {
+    boot: Boot,
+    cmdline: String,
+    vcpus: u16,
+    ram: Span,
+}
+
+/// A guest in memory.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where vCPU 0 starts.
+    pub entry: Entry,
+    /// The device tree, as it is in memory.
+    pub device_tree: Vec<u8>,
+}
+
+impl Contents {
+    /// Opens the files, and finds a place for each.
+    pub fn open(config: &MachineConfig) -> Result<Self, StartError> {
+        let MachineConfig {
+            kernel,
+            initrd,
+            cmdline,
+            cpus,
+            memory,
+            ..
+        } = config;
+        let ram = Span {
+            base: machine::RAM_BASE,
+            size: memory.bytes(),
+        };
+        let boot = Boot::open(kernel, initrd.as_deref(), ram);
+        let boot = boot.map_err(|error| StartError::Input(chain(&error)))?;
+        Ok(Self {
+            boot,
+            cmdline: cmdline.clone(),
+            vcpus: cpus.get(),
+            ram,
+        })
+    }
+
+    /// The RAM it is made for.
+    pub fn ram(&self) -> Span {
+        self.ram
+    }
+
+    /// Loads everything.
+    pub fn load(&self, layout: &Layout) -> Result<Loaded, StartError> {
+        let device_tree = self.device_tree()?;
+        let loaded = self.boot.load(layout, &device_tree);
+        loaded.map_err(|error| StartError::Input(chain(&error)))?;
+        let registers = self.boot.plan().registers();
+        let entry = Entry {
+            pc: registers.pc,
+            x0: registers.x[0],
+        };
+        Ok(Loaded { entry, device_tree })
+    }
+
+    fn device_tree(&self) -> Result<Vec<u8>, StartError> {
+        let seeds = seeds().map_err(|error| StartError::Host(format!("no randomness: {error}")))?;
+        let chosen = Chosen {
+            bootargs: self.cmdline.clone(),
+            initrd: self.boot.plan().initrd,
+            seeds: Some(seeds),
+        };
+        let machine = Machine {
+            vcpus: self.vcpus,
+            memory: vec![self.ram],
+            chosen,
+            virtio_mmio: Vec::new(),
+        };
+        machine
+            .to_fdt()
+            .map_err(|error| StartError::Input(chain(&error)))
+    }
+}
+
+fn seeds() -> std::io::Result<Seeds> {
+    let (mut rng, mut kaslr) = ([0; 64], [0; 8]);
+    random::fill(&mut rng)?;
+    random::fill(&mut kaslr)?;
+    Ok(Seeds {
+        rng,
+        kaslr: u64::from_le_bytes(kaslr),
+    })
+}

@@ -1,0 +1,238 @@
+//! The machine, composed: a checked configuration becomes an accelerator's VM, RAM, devices on a
+//! bus, an interrupt controller, vCPUs and a console, and runs to its end.
+//!
+//! | part | where |
+//! |---|---|
+//! | the vCPUs, their threads, the life of the machine | [`crate::fleet`], [`crate::vcpu`], [`crate::coordinator`] |
+//! | RAM, devices, GIC: what exits reach | `platform` |
+//! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
+//! | the serial port's other end | [`crate::console`] |
+
+mod contents;
+mod platform;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aarch64::machine;
+use hv_backend::api::{Caps, Hypervisor, TimeSource, VmConfig};
+use hv_backend::select::select;
+
+use crate::config::{CpuCount, MachineConfig, RamSize};
+use crate::console::Console;
+use crate::coordinator::{self, Control, Inbox, OnReset, controls};
+use crate::fleet::Fleet;
+use crate::host::clock::Alarms;
+use crate::outcome::Outcome;
+use crate::vcpu::chain;
+use contents::Contents;
+use platform::{Platform, Wiring};
+
+/// Why a machine cannot start. One line each, naming the thing and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// What the user gave is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// The host does not give what the machine needs.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// A machine that is ready to run.
+pub struct Machine {
+    fleet: Arc<Fleet>,
+    platform: Arc<Platform>,
+    console: Console,
+    control: Control,
+    inbox: Inbox,
+    on_reset: OnReset,
+    /// Held for its thread.
+    _alarms: Alarms,
+}
+
+impl Machine {
+    /// Makes the machine: opens the accelerator and every file, and loads the guest.
+    ///
+    /// # Errors
+    /// When a file, the accelerator or the host does not give what the configuration asks for.
+    pub fn new(config: MachineConfig) -> Result<Self, StartError> {
+        // Files first: what is wrong with them does not depend on the host.
+        let contents = Contents::open(&config)?;
+        let hypervisor = select(config.accel).map_err(|e| StartError::Input(chain(&e)))?;
+        Self::compose(&*hypervisor, config, contents)
+    }
+
+    /// Makes the machine on this accelerator, whichever the configuration names.
+    ///
+    /// # Errors
+    /// As [`Machine::new`].
+    pub fn on(hypervisor: &dyn Hypervisor, config: MachineConfig) -> Result<Self, StartError> {
+        let contents = Contents::open(&config)?;
+        Self::compose(hypervisor, config, contents)
+    }
+
+    fn compose(
+        hypervisor: &dyn Hypervisor,
+        config: MachineConfig,
+        contents: Contents,
+    ) -> Result<Self, StartError> {
+        let MachineConfig {
+            cpus,
+            memory,
+            serial,
+            on_reset,
+            ..
+        } = config;
+        let vm_config = vm_config(hypervisor.name(), hypervisor.caps(), cpus, memory)?;
+        let vm = hypervisor
+            .create_vm(&vm_config)
+            .map_err(|e| StartError::Host(chain(&e)))?;
+        let fleet = Arc::new(Fleet::new(Arc::from(vm), cpus.get()));
+        let (control, inbox) = controls();
+        let (console, sink) = Console::open(&serial, control.clone())?;
+        let no_thread = |error| StartError::Host(format!("cannot start a thread: {error}"));
+        let alarms = Alarms::new().map_err(no_thread)?;
+        let wiring = Wiring {
+            fleet: fleet.clone(),
+            serial: sink,
+            alarms: &alarms,
+        };
+        let platform = Arc::new(Platform::new(wiring, contents)?);
+        Ok(Self {
+            fleet,
+            platform,
+            console,
+            control,
+            inbox,
+            on_reset,
+            _alarms: alarms,
+        })
+    }
+
+    /// The machine's controls, for any thread.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// The device tree that the guest is given.
+    ///
+    /// # Errors
+    /// When it was not kept.
+    pub fn device_tree(&self) -> Result<Vec<u8>, StartError> {
+        self.platform.device_tree()
+    }
+
+    /// Runs the guest to its end, and writes out what it printed.
+    ///
+    /// # Errors
+    /// When the console cannot start.
+    pub fn run(self) -> Result<Outcome, StartError> {
+        let Self {
+            fleet,
+            platform,
+            console,
+            control,
+            inbox,
+            on_reset,
+            _alarms,
+        } = self;
+        let session = console.start(platform.uart().clone(), control)?;
+        let outcome = coordinator::run(fleet, platform, on_reset, inbox);
+        session.finish(&outcome);
+        Ok(outcome)
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("fleet", &self.fleet)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What to ask of the accelerator, if it can give that.
+fn vm_config(
+    name: &str,
+    caps: &Caps,
+    cpus: CpuCount,
+    memory: RamSize,
+) -> Result<VmConfig, StartError> {
+    let Caps {
+        max_vcpus,
+        address_bits,
+        counter_frequency: _,
+        portable_cpu: _,
+        kernel_gic,
+    } = *caps;
+    if cpus.get() > max_vcpus {
+        let cpus = cpus.get();
+        let line = format!("--cpus {cpus}: the accelerator {name} has at most {max_vcpus} CPUs");
+        return Err(StartError::Input(line));
+    }
+    let needed = address_bits_for(memory);
+    if needed > address_bits {
+        let room = (1_u64 << address_bits) - machine::RAM_BASE.0;
+        let line = format!(
+            "--memory {memory}: the accelerator {name} has room for {} GiB at most",
+            room >> 30
+        );
+        return Err(StartError::Input(line));
+    }
+    if kernel_gic {
+        let line = format!("the accelerator {name} brings an interrupt controller of its own");
+        return Err(StartError::Host(line));
+    }
+    Ok(VmConfig {
+        vcpus: cpus.get(),
+        address_bits: needed,
+        time: TimeSource::Host,
+    })
+}
+
+/// Bits of the highest address of a machine with this much RAM. Everything else lies below it.
+fn address_bits_for(memory: RamSize) -> u8 {
+    let last = machine::RAM_BASE.0 + memory.bytes() - 1;
+    // At most 64.
+    u8::try_from(u64::BITS - last.leading_zeros()).unwrap_or(64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPS: Caps = Caps {
+        max_vcpus: 4,
+        address_bits: 36,
+        counter_frequency: 1,
+        portable_cpu: true,
+        kernel_gic: false,
+    };
+
+    fn ask(cpus: &str, memory: &str) -> Result<VmConfig, StartError> {
+        vm_config(
+            "test",
+            &CAPS,
+            cpus.parse().unwrap(),
+            memory.parse().unwrap(),
+        )
+    }
+
+    #[test]
+    fn address_bits_follow_the_memory() {
+        assert_eq!(ask("1", "1G").unwrap().address_bits, 31);
+        assert_eq!(ask("4", "63G").unwrap().address_bits, 36);
+    }
+
+    #[test]
+    fn what_the_accelerator_cannot_do_is_refused_by_name() {
+        for (cpus, memory, said) in [("5", "1G", "at most 4 CPUs"), ("1", "64G", "63 GiB")] {
+            let Err(StartError::Input(line)) = ask(cpus, memory) else {
+                panic!("accepted")
+            };
+            assert!(line.contains(said), "{line}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! RAM, devices and the interrupt controller: the [`Board`] that vCPUs' exits reach.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aarch64::machine::{self, Span};
+use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
+use devices::bus::{Bus, BusError, MmioDevice};
+use devices::gic::SharedGic;
+use devices::irq::IrqLine;
+use devices::pl011::Pl011;
+use devices::pl031::Pl031;
+use devices::pl061::Pl061;
+use devices::serial::SerialSink;
+use memory::{Layout, Prot, Region};
+
+use super::StartError;
+use super::contents::{Contents, Loaded};
+use crate::board::Board;
+use crate::fleet::Fleet;
+use crate::host::clock::{Alarms, WallClock};
+use crate::power::Entry;
+use crate::vcpu::chain;
+
+/// What the platform is connected to.
+pub struct Wiring<'a> {
+    pub fleet: Arc<Fleet>,
+    /// Where the serial port's output goes.
+    pub serial: Box<dyn SerialSink>,
+    pub alarms: &'a Alarms,
+}
+
+/// The machine around the vCPUs.
+pub struct Platform {
+    // Configuration.
+    contents: Contents,
+    // Wiring.
+    fleet: Arc<Fleet>,
+    bus: Bus,
+    gic: Arc<SharedGic>,
+    uart: Arc<Pl011>,
+    rtc: Arc<Pl031>,
+    gpio: Arc<Pl061>,
+    // State.
+    power_on: Mutex<PowerOn>,
+}
+
+/// How far the machine is from its state at power-on.
+#[derive(Debug)]
+enum PowerOn {
+    /// Nothing has run since RAM was filled.
+    Fresh(Loaded),
+    /// The guest has run.
+    Used,
+}
+
+impl Platform {
+    /// Makes the devices, and loads the guest into new RAM.
+    pub fn new(wiring: Wiring<'_>, contents: Contents) -> Result<Self, StartError> {
+        let Wiring {
+            fleet,
+            serial,
+            alarms,
+        } = wiring;
+        let vcpus = u16::try_from(fleet.ids().count()).unwrap_or(u16::MAX);
+        let gic = Arc::new(SharedGic::new(vcpus, fleet.clone()));
+        let line = |intid| IrqLine::new(gic.clone(), intid);
+        let uart = Arc::new(Pl011::new(line(machine::UART_INTID), serial));
+        let alarm = alarms.add();
+        let rtc = Pl031::new(line(machine::RTC_INTID), Arc::new(WallClock), alarm.clone());
+        let rtc = Arc::new(rtc);
+        let ringing = rtc.clone();
+        alarm.rings(move || ringing.on_alarm());
+        let alarm = alarms.add();
+        let gpio = Arc::new(Pl061::new(line(machine::GPIO_INTID), alarm.clone()));
+        let ringing = gpio.clone();
+        alarm.rings(move || ringing.on_alarm());
+        let bus = build_bus(
+            &gic,
+            [
+                ("UART", machine::UART, uart.clone()),
+                ("RTC", machine::RTC, rtc.clone()),
+                ("GPIO", machine::GPIO, gpio.clone()),
+            ],
+        )
+        .map_err(|error| StartError::Host(error.to_string()))?;
+        let power_on = Mutex::new(PowerOn::Used);
+        let platform = Self {
+            contents,
+            fleet,
+            bus,
+            gic,
+            uart,
+            rtc,
+            gpio,
+            power_on,
+        };
+        let loaded = platform.contents.load(&platform.new_ram()?)?;
+        *platform.power_on() = PowerOn::Fresh(loaded);
+        Ok(platform)
+    }
+
+    /// The serial port.
+    pub fn uart(&self) -> &Arc<Pl011> {
+        &self.uart
+    }
+
+    /// The device tree that the guest is given.
+    pub fn device_tree(&self) -> Result<Vec<u8>, StartError> {
+        match &*self.power_on() {
+            PowerOn::Fresh(loaded) => Ok(loaded.device_tree.clone()),
+            PowerOn::Used => Err(StartError::Host("the guest has run already".into())),
+        }
+    }
+
+    /// Maps new RAM.
+    fn new_ram(&self) -> Result<Layout, StartError> {
+        let Span { base, size } = self.contents.ram();
+        let refuse = |error| {
+            let mib = size >> 20;
+            StartError::Input(format!("--memory: the host refuses {mib} MiB: {error}"))
+        };
+        let host = |error| StartError::Host(chain(&error));
+        let region = Arc::new(Region::new(size).map_err(refuse)?);
+        let layout = Layout::default().with(base, region.clone(), Prot::ReadWrite);
+        let layout = layout.map_err(|error| StartError::Host(error.to_string()))?;
+        self.fleet
+            .vm()
+            .map(base, region, Prot::ReadWrite)
+            .map_err(host)?;
+        Ok(layout)
+    }
+
+    fn start_over(&self) -> Result<Loaded, StartError> {
+        let Self {
+            contents,
+            fleet,
+            bus: _,
+            gic,
+            uart,
+            rtc,
+            gpio,
+            power_on: _,
+        } = self;
+        uart.reset();
+        rtc.reset();
+        gpio.reset();
+        gic.reset();
+        // New memory rather than zeros written: the host gets back what the guest had touched.
+        let host = |error| StartError::Host(chain(&error));
+        drop(fleet.vm().unmap(contents.ram().base).map_err(host)?);
+        contents.load(&self.new_ram()?)
+    }
+
+    fn power_on(&self) -> MutexGuard<'_, PowerOn> {
+        self.power_on.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn build_bus<const N: usize>(
+    gic: &Arc<SharedGic>,
+    devices: [(&'static str, Span, Arc<dyn MmioDevice>); N],
+) -> Result<Bus, BusError> {
+    let mut bus = Bus::new();
+    gic.attach(&mut bus)?;
+    for (name, span, device) in devices {
+        bus.insert(name, span, device)?;
+    }
+    Ok(bus)
+}
+
+impl Board for Platform {
+    fn mmio_read(&self, gpa: Gpa, size: Size) -> Option<u64> {
+        self.bus.read(gpa, size)
+    }
+
+    fn mmio_write(&self, gpa: Gpa, size: Size, data: u64) -> Option<()> {
+        self.bus.write(gpa, size, data)
+    }
+
+    fn sysreg_read(&self, vcpu: VcpuId, reg: SysReg) -> Option<u64> {
+        self.gic.icc_read(vcpu, reg)
+    }
+
+    fn sysreg_write(&self, vcpu: VcpuId, reg: SysReg, data: u64) -> Option<()> {
+        self.gic.icc_write(vcpu, reg, data)
+    }
+
+    fn set_ppi(&self, vcpu: VcpuId, intid: Intid, high: bool) {
+        self.gic.set_ppi(vcpu, intid, high);
+    }
+
+    fn reset_cpu_interface(&self, vcpu: VcpuId) {
+        self.gic.reset_cpu_interface(vcpu);
+    }
+
+    fn is_memory(&self, gpa: Gpa) -> bool {
+        self.contents.ram().contains(gpa)
+    }
+
+    fn reset(&self) -> Result<Entry, String> {
+        let before = std::mem::replace(&mut *self.power_on(), PowerOn::Used);
+        let loaded = match before {
+            PowerOn::Fresh(loaded) => loaded,
+            PowerOn::Used => self.start_over().map_err(|error| error.to_string())?,
+        };
+        Ok(loaded.entry)
+    }
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform")
+            .field("contents", &self.contents)
+            .field("bus", &self.bus)
+            .finish_non_exhaustive()
+    }
+}
