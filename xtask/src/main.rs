@@ -3,6 +3,7 @@
 //! Each command is a module with a `run` function; [`COMMANDS`] lists them. A command returns
 //! whether the process ends with status 0, or an [`Error`](error::Error), which is printed.
 
+mod bench;
 mod command;
 mod demo;
 mod error;
@@ -21,7 +22,7 @@ struct Entry {
     run: fn(&[String]) -> Result<bool, Error>,
 }
 
-const COMMANDS: [Entry; 4] = [
+const COMMANDS: [Entry; 5] = [
     Entry {
         name: "demo",
         help: "set up everything and boot Linux to a shell (without a terminal: check it and power off)",
@@ -36,6 +37,11 @@ const COMMANDS: [Entry; 4] = [
         name: "lint",
         help: "check the rules of the source tree",
         run: lint::run,
+    },
+    Entry {
+        name: "bench",
+        help: "soft [--rounds N]: compare the software CPU with QEMU's TCG",
+        run: bench::run,
     },
     Entry {
         name: "guests",
