@@ -1,13 +1,11 @@
 //! The vCPU run loop and the coordinator, exit by exit, on the scripted backend.
 
-mod harness;
-
 use std::time::Duration;
 
+use crate::harness::{BOOT, Harness, Seen, call, power_off};
 use aarch64::psci::{Code, id};
 use aarch64::timer::CTL_ENABLE;
 use aarch64::{Gpa, Intid, Saved, Size, SysReg, VcpuId, machine};
-use harness::{BOOT, Harness, Seen, call, power_off};
 use hv_backend::api::{Conduit, Exit, GuestFault, IrqLine, Resume};
 use hv_backend::scripted::{Event, Script, Step};
 use vmm::coordinator::OnReset;
@@ -38,7 +36,7 @@ fn vcpu_0_starts_at_the_boards_entry_with_reset_registers() {
 
 #[test]
 fn accesses_reach_the_board_and_its_answers_the_vcpu() {
-    let (gpa, size) = (harness::DEVICE, Size::W);
+    let (gpa, size) = (crate::harness::DEVICE, Size::W);
     let hole = Gpa(0x0666_0000);
     let script = Script::new()
         .exit(Exit::MmioRead { gpa, size })
@@ -50,10 +48,10 @@ fn accesses_reach_the_board_and_its_answers_the_vcpu() {
             data: 5,
         })
         .exit(Exit::SysRegRead {
-            reg: harness::REGISTER,
+            reg: crate::harness::REGISTER,
         })
         .exit(Exit::SysRegWrite {
-            reg: harness::REGISTER,
+            reg: crate::harness::REGISTER,
             data: 6,
         })
         .exit(Exit::SysRegRead { reg: STRANGE })
@@ -65,11 +63,11 @@ fn accesses_reach_the_board_and_its_answers_the_vcpu() {
     assert_eq!(h.run(), Outcome::PoweredOff);
     let answers = [
         Resume::Done,
-        Resume::Data(harness::VALUE),
+        Resume::Data(crate::harness::VALUE),
         Resume::Done,
         Resume::ExternalAbort,
         Resume::ExternalAbort,
-        Resume::Data(harness::VALUE),
+        Resume::Data(crate::harness::VALUE),
         Resume::Done,
         Resume::Undefined,
         Resume::Undefined,
@@ -79,7 +77,7 @@ fn accesses_reach_the_board_and_its_answers_the_vcpu() {
     assert!(
         h.board
             .seen()
-            .contains(&Seen::SysReg(V0, harness::REGISTER, 6))
+            .contains(&Seen::SysReg(V0, crate::harness::REGISTER, 6))
     );
 }
 
@@ -164,12 +162,15 @@ fn wfi_waits_for_an_interrupt_input() {
 fn wfi_waits_no_longer_than_the_timer() {
     let script = Script::new()
         .then(Step::Sys(Saved::CntvCtlEl0, CTL_ENABLE))
-        .then(Step::Sys(Saved::CntvCvalEl0, harness::now() + 30_000_000))
+        .then(Step::Sys(
+            Saved::CntvCvalEl0,
+            crate::harness::now() + 30_000_000,
+        ))
         .exit(Exit::Wfi);
     let h = Harness::new(vec![power_off(script)]).ppis_raise_irq();
-    let start = harness::now();
+    let start = crate::harness::now();
     assert_eq!(h.run(), Outcome::PoweredOff);
-    assert!(harness::now() - start >= 20_000_000);
+    assert!(crate::harness::now() - start >= 20_000_000);
     let ppis = h.board.ppis(machine::VIRTUAL_TIMER_INTID);
     assert_eq!(
         ppis,

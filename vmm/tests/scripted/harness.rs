@@ -1,7 +1,5 @@
 //! A machine of scripted vCPUs and a board that writes down what it is asked.
 
-#![expect(clippy::unwrap_used, reason = "a test harness fails by panicking")]
-
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};

@@ -1,0 +1,7 @@
+//! The VMM on the scripted backend: the run loop exit by exit, and the composed machine.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod harness;
+mod machine;
+mod run_loop;
