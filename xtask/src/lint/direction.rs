@@ -18,7 +18,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
         "vmm",
         &["aarch64", "memory", "devicetree", "devices", "hv-backend"],
     ),
-    ("armlet", &["vmm"]),
+    ("armlet", &["hv-backend", "vmm"]),
     ("guests", &[]),
     (
         "armlet-tests",
