@@ -3,8 +3,12 @@
 //! Double precision holds products of two singles exactly, so it serves for finding out whether a
 //! result is exact, and for the fused multiply-add.
 
-use super::format::{Arith, Format, Single};
+use super::format::{Arith, Double, Format, Single};
 use super::{FpEnv, fpsr};
+
+/// The fraction bits of a double that a single lacks, and their value half way between singles.
+const DROPPED: u64 = (1 << (Double::FRAC - Single::FRAC)) - 1;
+const HALF_WAY: u64 = 1 << (Double::FRAC - Single::FRAC - 1);
 
 /// True for finite values at least twice the smallest normal.
 #[inline(always)]
@@ -110,25 +114,21 @@ impl Arith for Single {
         }
         let (product, addend) = (wide(a) * wide(b), wide(c));
         let sum = product + addend;
-        let addend_part = sum - product;
-        let error = (product - (sum - addend_part)) + (addend - addend_part);
-        // Round the double to odd, so that rounding it again to single is as good as once.
-        let mut odd = sum.to_bits();
-        if error != 0.0 && odd & 1 == 0 {
-            let outward = (error > 0.0) == (sum > 0.0);
-            odd = if outward {
-                odd + 1
-            } else {
-                odd.wrapping_sub(1)
-            };
+        let rounded = sum as f32;
+        // Rounding the rounded sum again is harmless unless it landed half way between singles.
+        if sum.to_bits() & DROPPED == HALF_WAY {
+            return None;
         }
-        let rounded = f64::from_bits(odd) as f32;
         let bits = rounded.to_bits();
         if !settled(bits) {
             return None;
         }
-        if error != 0.0 || f64::from(rounded) != sum {
-            env.raise(fpsr::IXC);
+        if !env.inexact_recorded() {
+            let addend_part = sum - product;
+            let error = (product - (sum - addend_part)) + (addend - addend_part);
+            if error != 0.0 || f64::from(rounded) != sum {
+                env.raise(fpsr::IXC);
+            }
         }
         Some(u64::from(bits))
     }

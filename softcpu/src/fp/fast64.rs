@@ -7,7 +7,7 @@
 //! transformation or a count of significant bits tells whether the result is exact.
 
 use super::format::{Arith, Double, Format};
-use super::{FpEnv, fpsr};
+use super::{FpEnv, fpsr, fused64};
 
 /// True if the host has a fused multiply-add instruction; without it, `mul_add` is a slow call.
 const HAS_FMA: bool = cfg!(any(target_feature = "fma", target_feature = "neon"));
@@ -134,8 +134,11 @@ impl Arith for Double {
 
     #[inline(always)]
     fn fast_mul_add(env: &mut FpEnv, c: u64, a: u64, b: u64) -> Option<u64> {
-        if !HAS_FMA || !env.host_like::<Self, _>([a, b, c]) || !env.inexact_recorded() {
+        if !env.host_like::<Self, _>([a, b, c]) {
             return None;
+        }
+        if !HAS_FMA || !env.inexact_recorded() {
+            return fused64::mul_add(env, c, a, b);
         }
         let sum = f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c));
         let bits = sum.to_bits();

@@ -31,6 +31,7 @@ mod fast32;
 mod fast64;
 mod fma;
 mod format;
+mod fused64;
 mod int;
 mod round;
 mod round_int;

@@ -156,6 +156,22 @@ proptest! {
     }
 
     #[test]
+    fn fused_fast_paths_agree_at_any_distance(
+        a in any::<u64>(), b in any::<u64>(), c in any::<u64>(), distance in 900..1150_u64,
+        dirty in any::<bool>(),
+    ) {
+        let env = FpEnv { fpcr: 0, fpsr: if dirty { fpsr::IXC } else { 0 } };
+        let at = |bits, exp| bits & (Double::SIGN | Double::FRAC_MASK) | exp << Double::FRAC;
+        fast_agrees::<Double>(env, [at(a, 1000), at(b, 1046), at(c, distance)])?;
+        // A nearly cancelled product, and sums half way between two singles.
+        let product = -(d(at(a, 1023)) * d(at(b, 1023)));
+        fast_agrees::<Double>(env, [at(a, 1023), at(b, 1023), product.to_bits() ^ (c & 1)])?;
+        let half = 1_u64 << (c % 64) & Single::FRAC_MASK;
+        let tie = bits32(f(u64::from(1.0_f32.to_bits()) | half));
+        fast_agrees::<Single>(env, [tie, tie, bits32(1.0) ^ (b & 1)])?;
+    }
+
+    #[test]
     fn conversions_between_formats_agree_with_host(a in pattern::<Double>()) {
         let env = &mut FpEnv::default();
         let single = convert::<Double, Single>(env, a);
