@@ -37,7 +37,7 @@ pub(super) fn mul_add(env: &mut FpEnv, c: u64, a: u64, b: u64) -> Option<u64> {
     // How far the addend's unit is above the product's.
     let (product, addend, unit) = match fc - UNIT - unit {
         above @ 0..=MOST_ABOVE => (product, addend << above, unit),
-        above @ MOST_ABOVE.. => {
+        above if above > MOST_ABOVE => {
             let excess = above - MOST_ABOVE;
             let product = shift_right_sticky_wide(product, excess as u32);
             (product, addend << MOST_ABOVE, unit + excess)
