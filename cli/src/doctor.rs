@@ -1,5 +1,6 @@
 //! `armlet doctor`: which accelerators work here.
 
+use hv_backend::api::HostError;
 use hv_backend::select::{Accel, open};
 
 use crate::say;
@@ -15,6 +16,9 @@ pub fn run() {
                     "{accel}: works, up to {vcpus} CPUs for each guest"
                 ));
                 best = best.or(Some(accel));
+            }
+            Err(HostError::Unavailable { reason, .. }) => {
+                say(&format!("{accel}: not available: {reason}"));
             }
             Err(error) => say(&format!("{accel}: {error}")),
         }

@@ -7,13 +7,14 @@ mod args;
 mod doctor;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Cli, Command, Run, Stop};
 use tracing_subscriber::EnvFilter;
 use vmm::config::MachineConfig;
 use vmm::host::{signals, tty};
-use vmm::machine::{Machine, StartError};
+use vmm::machine::{Machine, StartError, device_tree};
 use vmm::outcome::Outcome;
 
 /// The guest powered off, or did what it was asked to.
@@ -80,18 +81,10 @@ fn start_logs(verbose: u8) -> Result<(), Failure> {
 fn run_machine(run: Run) -> Result<u8, Failure> {
     let (raw, dump_dtb) = run.into_parts();
     let config = MachineConfig::try_from(raw).map_err(|e| Failure(BAD_INPUT, e.to_string()))?;
-    let machine = Machine::new(config).map_err(Failure::from)?;
     if let Some(path) = dump_dtb {
-        let dtb = machine.device_tree().map_err(Failure::from)?;
-        std::fs::write(&path, dtb).map_err(|error| {
-            let path = path.display();
-            Failure(
-                BAD_INPUT,
-                format!("--dump-dtb {path}: cannot write the file: {error}"),
-            )
-        })?;
-        return Ok(DONE);
+        return write_device_tree(&config, &path);
     }
+    let machine = Machine::new(config)?;
     let control = machine.control();
     let told = move |signal| {
         // Past its end, the machine only waits for the reader of its output.
@@ -101,8 +94,19 @@ fn run_machine(run: Run) -> Result<u8, Failure> {
     };
     let _watch = signals::Watch::start(told)
         .map_err(|error| Failure(HOST_FAILED, format!("cannot watch for signals: {error}")))?;
-    let outcome = machine.run().map_err(Failure::from)?;
-    report(outcome)
+    report(machine.run()?)
+}
+
+fn write_device_tree(config: &MachineConfig, path: &Path) -> Result<u8, Failure> {
+    let tree = device_tree(config)?;
+    std::fs::write(path, tree).map_err(|error| {
+        let path = path.display();
+        Failure(
+            BAD_INPUT,
+            format!("--dump-dtb {path}: cannot write the file: {error}"),
+        )
+    })?;
+    Ok(DONE)
 }
 
 /// The exit status for how a machine ended.
@@ -110,7 +114,8 @@ fn report(outcome: Outcome) -> Result<u8, Failure> {
     match outcome {
         Outcome::PoweredOff => tracing::info!("the guest powered off"),
         Outcome::ResetRefused => tracing::info!("the guest asked for a reset"),
-        Outcome::Left => tracing::info!("left the guest"),
+        // The cursor stands in the guest's last line.
+        Outcome::Left => complain_on_new_line("left the guest"),
         Outcome::Signal(signal) => signals::end_by(signal),
         Outcome::GuestFailed { reason, registers } => {
             let text = format!("{reason}\n{registers}");
@@ -133,6 +138,12 @@ impl From<StartError> for Failure {
 /// A line on standard output. Who closed it does not want the line.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// As [`complain`], below whatever is on the terminal.
+fn complain_on_new_line(line: &str) {
+    let _ = writeln!(std::io::stderr());
+    complain(line);
 }
 
 /// A line on standard error.

@@ -5,7 +5,7 @@ pub mod input;
 pub mod output;
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +103,10 @@ impl Console {
         } else {
             None
         };
+        if raw.is_some() {
+            // A closed standard error is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "armlet: Ctrl-A x leaves, Ctrl-A h helps");
+        }
         // A terminal that cannot be put in raw mode belongs to somebody in the foreground.
         let readable = input && (raw.is_some() || !std::io::stdin().is_terminal());
         let input = if readable {

@@ -23,15 +23,6 @@ pub struct Contents {
     ram: Span,
 }
 
-/// A guest in memory.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Where vCPU 0 starts.
-    pub entry: Entry,
-    /// The device tree, as it is in memory.
-    pub device_tree: Vec<u8>,
-}
-
 impl Contents {
     /// Opens the files, and finds a place for each.
     pub fn open(config: &MachineConfig) -> Result<Self, StartError> {
@@ -62,20 +53,20 @@ impl Contents {
         self.ram
     }
 
-    /// Loads everything.
-    pub fn load(&self, layout: &Layout) -> Result<Loaded, StartError> {
+    /// Loads everything, and says where vCPU 0 starts.
+    pub fn load(&self, layout: &Layout) -> Result<Entry, StartError> {
         let device_tree = self.device_tree()?;
         let loaded = self.boot.load(layout, &device_tree);
         loaded.map_err(|error| StartError::Input(chain(&error)))?;
         let registers = self.boot.plan().registers();
-        let entry = Entry {
+        Ok(Entry {
             pc: registers.pc,
             x0: registers.x[0],
-        };
-        Ok(Loaded { entry, device_tree })
+        })
     }
 
-    fn device_tree(&self) -> Result<Vec<u8>, StartError> {
+    /// The device tree, with new seeds.
+    pub fn device_tree(&self) -> Result<Vec<u8>, StartError> {
         let seeds = seeds().map_err(|error| StartError::Host(format!("no randomness: {error}")))?;
         let chosen = Chosen {
             bootargs: self.cmdline.clone(),

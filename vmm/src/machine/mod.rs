@@ -39,6 +39,15 @@ pub enum StartError {
     Host(String),
 }
 
+/// The device tree of a machine of this configuration, with seeds of its own. It takes no
+/// accelerator, and leaves the serial port's file alone.
+///
+/// # Errors
+/// When a file is not what the configuration says.
+pub fn device_tree(config: &MachineConfig) -> Result<Vec<u8>, StartError> {
+    Contents::open(config)?.device_tree()
+}
+
 /// A machine that is ready to run.
 pub struct Machine {
     fleet: Arc<Fleet>,
@@ -114,14 +123,6 @@ impl Machine {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
-    }
-
-    /// The device tree that the guest is given.
-    ///
-    /// # Errors
-    /// When it was not kept.
-    pub fn device_tree(&self) -> Result<Vec<u8>, StartError> {
-        self.platform.device_tree()
     }
 
     /// Runs the guest to its end, and writes out what it printed.

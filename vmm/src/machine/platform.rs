@@ -15,7 +15,7 @@ use devices::serial::SerialSink;
 use memory::{Layout, Prot, Region};
 
 use super::StartError;
-use super::contents::{Contents, Loaded};
+use super::contents::Contents;
 use crate::board::Board;
 use crate::fleet::Fleet;
 use crate::host::clock::{Alarms, WallClock};
@@ -48,8 +48,8 @@ pub struct Platform {
 /// How far the machine is from its state at power-on.
 #[derive(Debug)]
 enum PowerOn {
-    /// Nothing has run since RAM was filled.
-    Fresh(Loaded),
+    /// Nothing has run since RAM was filled; where vCPU 0 starts.
+    Fresh(Entry),
     /// The guest has run.
     Used,
 }
@@ -95,22 +95,14 @@ impl Platform {
             gpio,
             power_on,
         };
-        let loaded = platform.contents.load(&platform.new_ram()?)?;
-        *platform.power_on() = PowerOn::Fresh(loaded);
+        let entry = platform.contents.load(&platform.new_ram()?)?;
+        *platform.power_on() = PowerOn::Fresh(entry);
         Ok(platform)
     }
 
     /// The serial port.
     pub fn uart(&self) -> &Arc<Pl011> {
         &self.uart
-    }
-
-    /// The device tree that the guest is given.
-    pub fn device_tree(&self) -> Result<Vec<u8>, StartError> {
-        match &*self.power_on() {
-            PowerOn::Fresh(loaded) => Ok(loaded.device_tree.clone()),
-            PowerOn::Used => Err(StartError::Host("the guest has run already".into())),
-        }
     }
 
     /// Maps new RAM.
@@ -131,7 +123,7 @@ impl Platform {
         Ok(layout)
     }
 
-    fn start_over(&self) -> Result<Loaded, StartError> {
+    fn start_over(&self) -> Result<Entry, StartError> {
         let Self {
             contents,
             fleet,
@@ -200,11 +192,10 @@ impl Board for Platform {
 
     fn reset(&self) -> Result<Entry, String> {
         let before = std::mem::replace(&mut *self.power_on(), PowerOn::Used);
-        let loaded = match before {
-            PowerOn::Fresh(loaded) => loaded,
-            PowerOn::Used => self.start_over().map_err(|error| error.to_string())?,
-        };
-        Ok(loaded.entry)
+        match before {
+            PowerOn::Fresh(entry) => Ok(entry),
+            PowerOn::Used => self.start_over().map_err(|error| error.to_string()),
+        }
     }
 }
 
