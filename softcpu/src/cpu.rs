@@ -237,6 +237,26 @@ impl Cpu {
         };
     }
 
+    /// A system register of the saved state.
+    #[must_use]
+    pub fn saved(&self, reg: Saved) -> u64 {
+        if matches!(reg, Saved::SpEl0 | Saved::SpEl1) {
+            self.stack(reg)
+        } else {
+            self.sys[reg]
+        }
+    }
+
+    /// Sets a system register of the saved state.
+    pub fn set_saved(&mut self, reg: Saved, value: u64) {
+        if matches!(reg, Saved::SpEl0 | Saved::SpEl1) {
+            self.set_stack(reg, value);
+        } else {
+            self.sys[reg] = value;
+        }
+        self.refresh();
+    }
+
     /// Holds the IRQ and FIQ inputs at these levels.
     pub fn set_interrupts(&mut self, irq: bool, fiq: bool) {
         self.irq = irq;
