@@ -1,0 +1,165 @@
+//! The test's loop: batches to both sides, at the same time.
+
+use std::path::{Path, PathBuf};
+
+use softcpu::Cpu;
+use softcpu::interp::table;
+use softcpu::table::Row;
+
+use crate::Error;
+use crate::compare::first_difference;
+use crate::oracle::{self, Oracle};
+use crate::program::{self, Batch};
+use crate::report::{Mismatch, Report};
+use crate::rng::Rng;
+use crate::subject::Subject;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where random numbers start from.
+    pub seed: u64,
+    /// Executions of each row.
+    pub per_row: u64,
+    /// Random sequences.
+    pub sequences: u64,
+    /// States for each program.
+    pub cases: usize,
+    /// Only rows whose name contains one of these; all if empty.
+    pub only: Vec<String>,
+    /// Threads, each with an oracle of its own.
+    pub threads: usize,
+    /// The CPU model of the oracle.
+    pub model: String,
+    /// Where the oracle's program is built.
+    pub directory: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            per_row: 6400,
+            sequences: 2000,
+            cases: 64,
+            only: Vec::new(),
+            threads: 2,
+            model: "cortex-a76".to_owned(),
+            directory: std::env::temp_dir().join("armlet-diff"),
+        }
+    }
+}
+
+impl Config {
+    fn wants(&self, row: &Row<Cpu>) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| row.name.contains(part))
+    }
+}
+
+/// Mismatches of one row after which it is left alone.
+const ENOUGH: usize = 3;
+
+/// Runs everything the configuration asks for.
+///
+/// # Errors
+/// When a side cannot be run at all; differences are in the report.
+pub fn run(config: &Config) -> Result<Report, Error> {
+    let program = oracle::build(&config.directory)?;
+    let mut report = Report::default();
+    let parts = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..config.threads)
+            .map(|index| {
+                scope.spawn({
+                    let program = &program;
+                    move || worker(config, program, index)
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or(Err(Error::Worker)))
+            .collect::<Vec<_>>()
+    });
+    for part in parts {
+        report.add(part?);
+    }
+    Ok(report)
+}
+
+fn worker(config: &Config, program: &Path, index: usize) -> Result<Report, Error> {
+    let mut pair = Pair {
+        oracle: Oracle::start(program, &config.model)?,
+        subject: Subject::new()?,
+        report: Report::default(),
+    };
+    let rows = table().rows().iter().enumerate();
+    for (number, row) in rows.skip(index).step_by(config.threads) {
+        if config.wants(row) {
+            one_row(config, &mut pair, number as u64, row)?;
+        }
+    }
+    let sequences = if config.only.is_empty() {
+        config.sequences
+    } else {
+        0
+    };
+    for number in (0..sequences).skip(index).step_by(config.threads) {
+        let mut rng = Rng::new(config.seed, 1 << 32 | number);
+        let batch = program::sequence(table(), config.cases, &mut rng);
+        pair.check(&batch)?;
+    }
+    Ok(pair.report)
+}
+
+fn one_row(config: &Config, pair: &mut Pair, number: u64, row: &Row<Cpu>) -> Result<(), Error> {
+    let mut rng = Rng::new(config.seed, number);
+    let mut found = 0;
+    let mut left = config.per_row;
+    while left > 0 && found < ENOUGH {
+        let insn = match program::encoding(table(), row, &mut rng) {
+            Ok(insn) => insn,
+            Err(why) => {
+                pair.report
+                    .skipped
+                    .insert(row.name.to_owned(), why.to_owned());
+                return Ok(());
+            }
+        };
+        let count = config
+            .cases
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        left -= count as u64;
+        let batch = program::single(row, insn, count, &mut rng);
+        found += usize::from(pair.check(&batch)?.is_some());
+    }
+    pair.report.rows += 1;
+    Ok(())
+}
+
+/// Both sides.
+#[derive(Debug)]
+struct Pair {
+    oracle: Oracle,
+    subject: Subject,
+    report: Report,
+}
+
+impl Pair {
+    /// Runs a batch on both sides, and notes a difference.
+    fn check(&mut self, batch: &Batch) -> Result<Option<()>, Error> {
+        self.report.programs += 1;
+        self.report.executions += (batch.words.len() * batch.cases.len()) as u64;
+        let Some(mismatch) = self.compare(batch)? else {
+            return Ok(None);
+        };
+        self.report.mismatches.push(mismatch);
+        Ok(Some(()))
+    }
+
+    fn compare(&mut self, batch: &Batch) -> Result<Option<Mismatch>, Error> {
+        self.oracle.send(batch)?;
+        let armlet = self.subject.run(batch)?;
+        let oracle = self.oracle.receive(batch)?;
+        Ok(first_difference(batch, &oracle, &armlet))
+    }
+}
