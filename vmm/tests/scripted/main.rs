@@ -4,5 +4,4 @@
 
 mod harness;
 mod machine;
-mod random_guests;
 mod run_loop;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Each crate of the workspace with the crates of the workspace it may use. Development
 /// dependencies count too, but for those of `tests`, whose work is to reach everything.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("aarch64", &[]),
     ("devicetree", &["aarch64"]),
     ("memory", &["aarch64"]),
@@ -20,9 +20,11 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ),
     ("armlet", &["hv-backend", "vmm"]),
     ("guests", &[]),
+    ("armlet-diff", &["aarch64", "memory", "softcpu"]),
     (
         "armlet-tests",
         &[
+            "armlet-diff",
             "aarch64",
             "memory",
             "devicetree",
