@@ -26,16 +26,26 @@ fn run(name: &str, code: &[u32]) {
     for (i, word) in code.iter().enumerate() {
         ram.write(4 * i as u64, &word.to_le_bytes()).unwrap();
     }
-    let layout = Arc::new(Layout::default().with(Gpa(0x4000_0000), ram, Prot::ReadWrite).unwrap());
+    let layout = Arc::new(
+        Layout::default()
+            .with(Gpa(0x4000_0000), ram, Prot::ReadWrite)
+            .unwrap(),
+    );
     let mut cpu = Cpu::new(0, Arc::new(Cluster::new(1)), Arc::new(Still), layout);
-    let mut core = CoreRegs { pc: 0x4000_0000, ..CoreRegs::default() };
+    let mut core = CoreRegs {
+        pc: 0x4000_0000,
+        ..CoreRegs::default()
+    };
     core.x[0] = 50_000_000;
     core.x[1] = 0x4008_0000;
     cpu.set_core(&core);
     let start = Instant::now();
     let event = Interpreter::new(100_000).run(&mut cpu);
     let seconds = start.elapsed().as_secs_f64();
-    println!("{name:12} {:7.0} MIPS  ({event:?})", cpu.retired() as f64 / seconds / 1e6);
+    println!(
+        "{name:12} {:7.0} MIPS  ({event:?})",
+        cpu.retired() as f64 / seconds / 1e6
+    );
 }
 
 fn main() {
@@ -50,7 +60,18 @@ fn main() {
         code
     };
     run("empty", &looped(&[]));
-    run("alu", &looped(&[0x8b030063, 0xca040084, 0x8b050ca5, 0x93c61cc6, 0x9b077ce7, 0xd3431d08]));
-    run("load", &looped(&[0xf9400023, 0xf9400424, 0xf9400825, 0xf9400c26]));
-    run("store", &looped(&[0xf9000023, 0xf9000424, 0xf9000825, 0xf9000c26]));
+    run(
+        "alu",
+        &looped(&[
+            0x8b030063, 0xca040084, 0x8b050ca5, 0x93c61cc6, 0x9b077ce7, 0xd3431d08,
+        ]),
+    );
+    run(
+        "load",
+        &looped(&[0xf9400023, 0xf9400424, 0xf9400825, 0xf9400c26]),
+    );
+    run(
+        "store",
+        &looped(&[0xf9000023, 0xf9000424, 0xf9000825, 0xf9000c26]),
+    );
 }

@@ -16,8 +16,15 @@ mod fp_tests;
 pub mod ldst;
 pub mod ldst_atomic;
 pub mod ldst_simd;
+pub mod ldst_struct;
+pub mod simd_copy;
 pub mod simd_fp_misc;
 pub mod simd_fp_same;
+pub mod simd_lane;
+pub mod simd_op;
+pub mod simd_permute;
+pub mod simd_shift;
+pub mod simd_three_same;
 
 use crate::emitter::Emitter;
 use crate::table::Table;
@@ -34,4 +41,9 @@ pub fn rows<E: Emitter>(table: &mut Table<E>) {
     fp_convert::rows(table);
     simd_fp_same::rows(table);
     simd_fp_misc::rows(table);
+    ldst_struct::rows(table);
+    simd_three_same::rows(table);
+    simd_shift::rows(table);
+    simd_copy::rows(table);
+    simd_permute::rows(table);
 }
