@@ -20,10 +20,10 @@ const FIRST_INSTRUCTION: u32 = 0x1400_0000;
 const FAR: Gpa = Gpa(machine::RAM_BASE.0 + (24 << 20));
 
 /// A machine's files, in a directory of the test's own.
-struct Files(PathBuf);
+pub struct Files(PathBuf);
 
 impl Files {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
         fs::create_dir_all(&dir).unwrap();
         // An arm64 Image of 4 KiB: one branch to itself.
@@ -36,7 +36,7 @@ impl Files {
         Self(dir)
     }
 
-    fn config(&self, no_reboot: bool) -> MachineConfig {
+    pub fn config(&self, no_reboot: bool) -> MachineConfig {
         let raw = RawConfig {
             kernel: self.0.join("Image"),
             initrd: None,

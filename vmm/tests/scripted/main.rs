@@ -4,4 +4,5 @@
 
 mod harness;
 mod machine;
+mod random_guests;
 mod run_loop;

@@ -298,3 +298,35 @@ fn a_parked_and_an_off_vcpu_can_be_paused_and_ended() {
     h.control().end(Outcome::Signal(15));
     assert_eq!(h.finish(), Outcome::Signal(15));
 }
+
+#[test]
+fn pauses_and_interrupts_from_everywhere_lose_nothing() {
+    let busy = || (0..500).fold(Script::new(), |script, _| script.then(Step::UntilKicked));
+    let waiting = (0..500).fold(Script::new(), |script, _| script.exit(Exit::Wfi));
+    let on = [u64::from(id::CPU_ON), 1, machine::RAM_BASE.0, 0];
+    let boot = (0..500).fold(call(Script::new(), on), |script, _| {
+        script.then(Step::UntilKicked)
+    });
+    let h = Harness::new(vec![boot, waiting, busy()]).started();
+    h.wait(|h| !h.scripted.resumes(V1).is_empty());
+    std::thread::scope(|scope| {
+        for id in [V0, V1] {
+            let fleet = &h.fleet;
+            scope.spawn(move || {
+                for round in 0..2000 {
+                    fleet.set_line(id, IrqLine::Irq, round % 2 == 0);
+                }
+            });
+        }
+        for _ in 0..200 {
+            assert!(h.control().pause());
+            let before = (h.scripted.resumes(V0).len(), h.scripted.resumes(V1).len());
+            std::thread::yield_now();
+            let after = (h.scripted.resumes(V0).len(), h.scripted.resumes(V1).len());
+            assert_eq!(before, after, "nobody runs while paused");
+            h.control().resume();
+        }
+    });
+    h.control().end(Outcome::Left);
+    assert_eq!(h.finish(), Outcome::Left);
+}
