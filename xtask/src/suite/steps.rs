@@ -113,13 +113,11 @@ fn integration_test(name: &str, accelerator: &str) -> Result<Tally, Error> {
 /// Licences, sources and bans of everything we depend on.
 fn dependencies() -> Result<Tally, Error> {
     match cargo_deny()? {
-        Some(deny) => succeeds(Command::new(deny).current_dir(workspace()).args([
-            "--offline",
-            "check",
-            "bans",
-            "licenses",
-            "sources",
-        ])),
+        Some(deny) => succeeds(
+            Command::new(deny)
+                .current_dir(workspace())
+                .args(["check", "bans", "licenses", "sources"]),
+        ),
         None => Ok(Tally::skip(
             "dependencies",
             "cargo-deny could not be installed",
