@@ -1,7 +1,7 @@
 //! The project's commands: `cargo xtask COMMAND`.
 //!
 //! Each command is a module with a `run` function; [`COMMANDS`] lists them. A command returns
-//! whether the process ends with status 0, or an [`Error`](error::Error), which is printed.
+//! whether the process ends with status 0, or an [`Error`], which is printed.
 
 mod bench;
 mod command;
