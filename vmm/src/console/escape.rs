@@ -7,10 +7,10 @@
 pub const PREFIX: u8 = 0x01;
 
 /// What the help key shows.
-pub const HELP: &str = "\r\n\
-    Ctrl-A x       leave armlet; the guest ends as if its power were cut\r\n\
-    Ctrl-A h       show this help\r\n\
-    Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
+pub const HELP: &str = "\n\
+    Ctrl-A x       leave armlet; the guest ends as if its power were cut\n\
+    Ctrl-A h       show this help\n\
+    Ctrl-A Ctrl-A  send Ctrl-A to the guest\n";
 
 /// What one byte from the terminal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -136,19 +136,23 @@ fn install(signal: c_int) -> libc::sigaction {
     previous
 }
 
-/// Puts the terminal back, and the previous handler. A fault happens again when this returns, and
-/// abort() goes on by itself; a signal that another process sent is sent on.
+/// Puts the terminal back and lets the crash go on: a fault happens again when this returns, and
+/// finds the previous handler; a signal that was sent (`abort` sends one too) is sent again, and
+/// finds none.
 extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
     restore();
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t.
+    let sent = unsafe { (*info).si_code } <= 0;
+    if sent {
+        // SAFETY: the default action is valid for every signal.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: raise may be called from a handler; the signal arrives when this returns.
+        unsafe { libc::raise(signal) };
+        return;
+    }
     let slot = CRASHES.iter().position(|crash| *crash == signal);
     if let Some(previous) = slot.and_then(|slot| PREVIOUS[slot].get()) {
         // SAFETY: previous came from sigaction().
         unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
-    }
-    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t.
-    let sent = unsafe { (*info).si_code } <= 0;
-    if sent && signal != libc::SIGABRT {
-        // SAFETY: raise may be called from a handler; the signal arrives when this returns.
-        unsafe { libc::raise(signal) };
     }
 }
