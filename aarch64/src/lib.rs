@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cpu_model;
 pub mod gic;
 pub mod gic_state;
 pub mod ids;

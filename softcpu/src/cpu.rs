@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use aarch64::state::{CoreRegs, SimdRegs, SysRegFile};
+use aarch64::timer::TIMERS;
 use aarch64::{Gpa, Saved, Size, SysReg, pstate};
-use memory::{FrameCache, Layout};
+use memory::{FrameCache, Layout, Mode};
 
-use crate::cluster::{Clock, Cluster, Seat};
+use crate::cluster::{Clock, Cluster, Mail, Request, Seat};
+use crate::debug::Debug;
 use crate::emitter::SP;
 use crate::exclusive::Monitor;
-use crate::fp::FpEnv;
+use crate::fp::{FpEnv, fpcr, fpsr};
+use crate::maintenance::StaleCode;
 use crate::replay::{Awaiting, Replay};
+use crate::tlb::Tlb;
 
 /// Why [`crate::Interpreter::run`] returned. The PC stays at the instruction concerned until a
 /// [`Reply`] completes it.
@@ -90,6 +94,8 @@ pub enum Stop {
     Exception,
     /// The owner has to answer [`Cpu::awaiting`] first.
     Event,
+    /// Nothing: it is complete, but the run loop has to look up before the next one.
+    LookUp,
 }
 
 /// An exception about to be taken to EL1.
@@ -100,6 +106,15 @@ pub(crate) struct Exception {
     pub far: Option<u64>,
     /// The instruction counts as done: return to the next one (SVC).
     pub retires: bool,
+}
+
+/// Watches for exceptions that the CPU will never get away from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LoopGuard {
+    /// Instructions retired at the last synchronous exception.
+    pub retired: u64,
+    /// How often it has been taken at its own vector since.
+    pub repeats: u32,
 }
 
 /// One CPU of the `portable` model.
@@ -123,6 +138,9 @@ pub struct Cpu {
     pub(crate) v: [u128; 32],
     pub(crate) fp: FpEnv,
     pub(crate) frames: FrameCache,
+    pub(crate) tlb: Tlb,
+    /// Whose rights accesses are made with.
+    pub(crate) access_mode: Mode,
     /// Instructions retired.
     pub(crate) retired: u64,
     /// When `retired` reaches this, the run loop looks up; 0 makes it look up at once.
@@ -135,6 +153,21 @@ pub struct Cpu {
     pub(crate) context: u64,
     /// Counts changes that outdate all cached instruction addresses.
     pub(crate) epoch: u32,
+    /// EL1 ran code that is not global since the last epoch began.
+    pub(crate) runs_private_code: bool,
+    /// Decoded code that the interpreter has to drop.
+    pub(crate) stale_code: StaleCode,
+    /// What the other CPUs are to forget, until the next DSB.
+    pub(crate) outbox: Vec<Request>,
+    pub(crate) spare_mail: Mail,
+    /// The system instruction being run, for its trap.
+    pub(crate) insn: u32,
+    pub(crate) loop_guard: LoopGuard,
+    pub(crate) debug: Debug,
+    /// Timer outputs as the owner was told.
+    pub(crate) reported_outputs: [bool; TIMERS.len()],
+    /// Retired instructions after which a bounded run ends.
+    pub(crate) limit: u64,
     pub(crate) monitor: Option<Monitor>,
     pub(crate) replay: Replay,
     pub(crate) awaiting: Awaiting,
@@ -166,12 +199,23 @@ impl Cpu {
             v: [0; 32],
             fp: FpEnv::default(),
             frames: FrameCache::new(layout),
+            tlb: Tlb::default(),
+            access_mode: Mode::Kernel,
             retired: 0,
             stop_at: 0,
             pstate: pstate::RESET,
             sys: SysRegFile::default(),
             context: 0,
             epoch: 0,
+            runs_private_code: false,
+            stale_code: StaleCode::default(),
+            outbox: Vec::new(),
+            spare_mail: Mail::default(),
+            insn: 0,
+            loop_guard: LoopGuard::default(),
+            debug: Debug::default(),
+            reported_outputs: [false; TIMERS.len()],
+            limit: u64::MAX,
             monitor: None,
             replay: Replay::default(),
             awaiting: Awaiting::Nothing,
@@ -212,6 +256,8 @@ impl Cpu {
     /// Sets general registers, PC and PSTATE; bits that do not exist are dropped.
     pub fn set_core(&mut self, regs: &CoreRegs) {
         let CoreRegs { x, pc, pstate } = regs;
+        self.replay.finish();
+        self.awaiting = Awaiting::Nothing;
         self.x[..31].copy_from_slice(x);
         self.pc = *pc;
         self.set_pstate(*pstate);
@@ -232,8 +278,8 @@ impl Cpu {
         let SimdRegs { v, fpcr, fpsr } = regs;
         self.v = *v;
         self.fp = FpEnv {
-            fpcr: *fpcr,
-            fpsr: *fpsr,
+            fpcr: *fpcr & fpcr::DEFINED,
+            fpsr: *fpsr & fpsr::DEFINED,
         };
     }
 
@@ -247,16 +293,6 @@ impl Cpu {
         }
     }
 
-    /// Sets a system register of the saved state.
-    pub fn set_saved(&mut self, reg: Saved, value: u64) {
-        if matches!(reg, Saved::SpEl0 | Saved::SpEl1) {
-            self.set_stack(reg, value);
-        } else {
-            self.sys[reg] = value;
-        }
-        self.refresh();
-    }
-
     /// Holds the IRQ and FIQ inputs at these levels.
     pub fn set_interrupts(&mut self, irq: bool, fiq: bool) {
         self.irq = irq;
@@ -268,6 +304,13 @@ impl Cpu {
     #[must_use]
     pub fn retired(&self) -> u64 {
         self.retired
+    }
+
+    /// Makes runs end with [`Event::QuantumEnd`] once so many instructions are retired in all, at
+    /// the end of the block that does it.
+    pub fn set_limit(&mut self, retired: Option<u64>) {
+        self.limit = retired.unwrap_or(u64::MAX);
+        self.stop_at = 0;
     }
 
     /// Current exception level, 0 or 1.
@@ -294,11 +337,15 @@ impl Cpu {
 
     /// Replaces all of PSTATE, switching stack pointers as the mode says.
     pub(crate) fn set_pstate(&mut self, value: u64) {
-        let value = value & pstate::DEFINED;
+        self.set_nzcv_bits(value);
+        self.set_mode_bits(value);
+    }
+
+    /// As [`Self::set_pstate`], but for NZCV.
+    pub(crate) fn set_mode_bits(&mut self, value: u64) {
         let old = Self::stack_of(self.pstate);
         self.sys[old] = self.x[usize::from(SP)];
-        self.set_nzcv_bits(value);
-        self.pstate = value & !pstate::NZCV;
+        self.pstate = value & pstate::DEFINED & !pstate::NZCV;
         self.x[usize::from(SP)] = self.sys[Self::stack_of(self.pstate)];
         self.refresh();
     }

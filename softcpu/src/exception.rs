@@ -1,9 +1,33 @@
-//! Exceptions.
+//! Exceptions to EL1 and the return from them (D1.3, D1.4).
+//!
+//! An instruction raises one by describing it in [`Cpu::exception`] and leaving with
+//! [`Stop::Exception`]; the run loop then takes it. All exceptions go to EL1: the model has
+//! neither EL2 nor EL3, and nothing raises SErrors.
 
 use aarch64::syndrome::{Ec, esr};
+use aarch64::{Saved, pstate};
 
 use crate::cpu::{Cpu, Exception, Stop};
 use crate::mem::Direction;
+use crate::walk::Fault;
+
+/// Offsets into a group of four vectors.
+const SYNCHRONOUS: u64 = 0x000;
+const IRQ: u64 = 0x080;
+const FIQ: u64 = 0x100;
+
+/// `SCTLR_EL1.SPAN`
+const SPAN: u64 = 1 << 23;
+/// Synchronous exceptions at their own vector before the CPU counts as caught in a loop.
+const MOST_REPEATS: u32 = 100;
+/// ISS of data aborts: the access was a write.
+const WNR: u32 = 1 << 6;
+/// ISS of data aborts: the access was cache maintenance or address translation.
+const CM: u32 = 1 << 8;
+/// Fault status of a synchronous external abort.
+const EXTERNAL: u32 = 0x10;
+const ALIGNMENT: u32 = 0x21;
+const UNSUPPORTED_ATOMIC: u32 = 0x35;
 
 impl Cpu {
     /// Prepares an exception of the instruction at the PC.
@@ -16,6 +40,19 @@ impl Cpu {
         Stop::Exception
     }
 
+    /// Prepares an exception whose class says where it came from.
+    pub(crate) fn raise_from(&mut self, lower: Ec, same: Ec, iss: u32, far: Option<u64>) -> Stop {
+        let ec = if self.el() == 0 { lower } else { same };
+        self.raise(ec, iss, far)
+    }
+
+    /// Prepares an exception after which the instruction counts as done.
+    pub(crate) fn raise_retiring(&mut self, ec: Ec, iss: u32) -> Stop {
+        let stop = self.raise(ec, iss, None);
+        self.exception.retires = true;
+        stop
+    }
+
     /// The instruction is undefined.
     pub(crate) fn undefined(&mut self) -> Stop {
         self.raise(Ec::Unknown, 0, None)
@@ -23,36 +60,51 @@ impl Cpu {
 
     /// An access is misaligned.
     pub(crate) fn alignment_fault(&mut self, va: u64, direction: Direction) -> Stop {
-        self.data_abort(va, direction, 0x21)
+        self.data_abort(va, direction, ALIGNMENT)
     }
 
     /// An atomic or exclusive access meets a device.
     pub(crate) fn unsupported_atomic(&mut self, va: u64) -> Stop {
-        self.data_abort(va, Direction::Update, 0x35)
+        self.data_abort(va, Direction::Update, UNSUPPORTED_ATOMIC)
     }
 
     /// A device refused an access.
     pub(crate) fn external_abort(&mut self, va: u64, write: bool) -> Stop {
-        self.data_abort(
-            va,
-            if write {
-                Direction::Write
-            } else {
-                Direction::Read
-            },
-            0x10,
-        )
+        let direction = if write {
+            Direction::Write
+        } else {
+            Direction::Read
+        };
+        self.data_abort(va, direction, EXTERNAL)
+    }
+
+    /// There is no memory where an instruction should be.
+    pub(crate) fn fetch_abort(&mut self, pc: u64) -> Stop {
+        self.translation_abort(pc, Direction::Execute, Fault(EXTERNAL))
     }
 
     /// A data abort with this fault status.
     pub(crate) fn data_abort(&mut self, va: u64, direction: Direction, status: u32) -> Stop {
-        let ec = if self.el() == 0 {
-            Ec::DataAbortLower
-        } else {
-            Ec::DataAbortSame
+        let iss = match direction {
+            Direction::Read | Direction::Execute => status,
+            Direction::Write | Direction::Update => WNR | status,
+            Direction::Maintain => CM | WNR | status,
         };
-        let wnr = u32::from(direction.writes()) << 6;
-        self.raise(ec, wnr | status, Some(va))
+        self.raise_from(Ec::DataAbortLower, Ec::DataAbortSame, iss, Some(va))
+    }
+
+    /// A translation failed.
+    pub(crate) fn translation_abort(
+        &mut self,
+        va: u64,
+        direction: Direction,
+        Fault(status): Fault,
+    ) -> Stop {
+        if direction == Direction::Execute {
+            self.raise_from(Ec::InsnAbortLower, Ec::InsnAbortSame, status, Some(va))
+        } else {
+            self.data_abort(va, direction, status)
+        }
     }
 
     /// The stack pointer is misaligned.
@@ -60,15 +112,102 @@ impl Cpu {
         self.raise(Ec::SpAlignment, 0, None)
     }
 
-    /// Takes the exception that `stop` stands for; the PC is at the instruction.
-    pub(crate) fn take_pending(&mut self, _stop: Stop) {}
-}
-
-impl Cpu {
     /// FP is disabled at this exception level.
     pub(crate) fn fp_trap(&mut self) -> Stop {
         // CV is set and COND is 0b1110 for A64 (D17.2.37, "ISS encoding for an exception from
         // trapped SVE, SIMD or floating-point").
         self.raise(Ec::FpAccess, 1 << 24 | 0xe << 20, None)
+    }
+
+    /// Takes the exception that was prepared; the PC is at the instruction.
+    pub(crate) fn take_pending(&mut self) {
+        let Exception { esr, far, retires } = self.exception;
+        if retires {
+            self.pc = self.pc.wrapping_add(4);
+            self.retired += 1;
+            self.pstate &= !pstate::SS;
+        }
+        self.sys[Saved::EsrEl1] = esr;
+        if let Some(far) = far {
+            self.sys[Saved::FarEl1] = far;
+        }
+        let from = self.pc;
+        self.enter_vector(SYNCHRONOUS);
+        let again = self.pc == from && self.retired == self.loop_guard.retired;
+        self.loop_guard.retired = self.retired;
+        self.loop_guard.repeats = if again {
+            self.loop_guard.repeats + 1
+        } else {
+            0
+        };
+    }
+
+    /// The vector that synchronous exceptions are caught at for ever, if they are.
+    pub(crate) fn exception_loop(&mut self) -> Option<u64> {
+        if self.loop_guard.repeats < MOST_REPEATS {
+            return None;
+        }
+        self.loop_guard.repeats = 0;
+        Some(self.pc)
+    }
+
+    /// Takes an interrupt if one is pending and not masked.
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        if self.irq && self.pstate & pstate::I == 0 {
+            self.enter_vector(IRQ);
+            return true;
+        }
+        if self.fiq && self.pstate & pstate::F == 0 {
+            self.enter_vector(FIQ);
+            return true;
+        }
+        false
+    }
+
+    /// Enters EL1 at a vector; the PC is where to return to.
+    fn enter_vector(&mut self, offset: u64) {
+        self.sys[Saved::SpsrEl1] = self.pstate | self.nzcv_bits();
+        self.sys[Saved::ElrEl1] = self.pc;
+        let group = match (self.el(), self.pstate & 1) {
+            (0, _) => 0x400,
+            (_, 0) => 0x000,
+            _ => 0x200,
+        };
+        let mut pan = self.pstate & pstate::PAN;
+        if self.sys[Saved::SctlrEl1] & SPAN == 0 {
+            pan = pstate::PAN;
+        }
+        self.set_mode_bits(pstate::EL1H | pstate::DAIF | pan);
+        self.pc = self.sys[Saved::VbarEl1].wrapping_add(group + offset);
+    }
+
+    /// `ERET`. The PC must not be advanced afterwards.
+    pub(crate) fn exception_return(&mut self) -> Result<(), Stop> {
+        if self.el() == 0 {
+            return Err(self.undefined());
+        }
+        let spsr = self.sys[Saved::SpsrEl1];
+        let target = self.sys[Saved::ElrEl1];
+        let legal = matches!(
+            spsr & pstate::MODE,
+            pstate::EL0T | pstate::EL1T | pstate::EL1H
+        );
+        let mut new = if legal {
+            spsr
+        } else {
+            // The mode stays, and the next instruction takes an illegal state exception.
+            spsr & !pstate::MODE | self.pstate & 0xf | pstate::IL
+        };
+        if !self.step_survives_return(new) {
+            new &= !pstate::SS;
+        }
+        self.monitor = None;
+        self.seat().send_event();
+        self.set_pstate(new);
+        self.pc = target;
+        if self.irq || self.fiq {
+            self.look_up_soon();
+        }
+        Ok(())
     }
 }

@@ -12,8 +12,6 @@ use crate::emitter::{
     Access, Args, Emitter, Exec, Int1, Int2, Reg, Rmw, Scalar1, Scalar2, Scalar3, Vec1, Vec2, Vec3,
 };
 use crate::exclusive::by_size;
-use crate::mem::Direction;
-use crate::replay::Awaiting;
 use crate::table::Table;
 
 /// Slots of the jump cache.
@@ -66,12 +64,25 @@ impl Interpreter {
 
     /// Runs `cpu` until something concerns its owner.
     pub fn run(&mut self, cpu: &mut Cpu) -> Event {
+        cpu.enter_guest();
+        let event = self.run_blocks(cpu);
+        cpu.leave_guest();
+        event
+    }
+
+    fn run_blocks(&mut self, cpu: &mut Cpu) -> Event {
         cpu.stop_at = 0;
         loop {
-            if (cpu.retired >= cpu.stop_at || cpu.seat().wants_attention())
-                && let Some(event) = self.look_up(cpu)
-            {
-                return event;
+            if cpu.retired >= cpu.stop_at || cpu.seat().wants_attention() {
+                if let Some(event) = self.look_up(cpu) {
+                    return event;
+                }
+                if cpu.debug.is_careful() {
+                    if let Some(event) = self.step_carefully(cpu) {
+                        return event;
+                    }
+                    continue;
+                }
             }
             let slot = (cpu.pc >> 2) as usize % JUMPS;
             let jump = &self.jumps[slot];
@@ -113,11 +124,13 @@ impl Interpreter {
     /// Completes the instruction that awaited an answer, and runs nothing further. An event if it
     /// awaits one more.
     pub fn settle(&mut self, cpu: &mut Cpu) -> Option<Event> {
-        if cpu.replay.is_active() {
-            self.step(cpu)
-        } else {
-            None
+        if !cpu.replay.is_active() {
+            return None;
         }
+        cpu.enter_guest();
+        let event = self.step(cpu);
+        cpu.leave_guest();
+        event
     }
 
     /// Drops all decoded code.
@@ -142,25 +155,71 @@ impl Interpreter {
         {
             return Some(event);
         }
-        cpu.stop_at = cpu.retired + QUANTUM;
+        cpu.stop_at = (cpu.retired + QUANTUM).min(cpu.limit);
         cpu.seat().attend();
+        if cpu.seat().has_mail() {
+            cpu.read_mail();
+        }
+        self.drop_stale_code(cpu);
         if cpu.seat().take_kick() {
             return Some(Event::Kicked);
         }
+        if let Some(event) = cpu.check_timers() {
+            return Some(event);
+        }
+        if cpu.retired >= cpu.limit {
+            return Some(Event::QuantumEnd);
+        }
+        cpu.take_interrupt();
         None
+    }
+
+    /// Drops the code that the guest, on this or another CPU, says has changed.
+    fn drop_stale_code(&mut self, cpu: &mut Cpu) {
+        if cpu.stale_code.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut cpu.stale_code.all) {
+            cpu.stale_code.pages.clear();
+            self.forget_code();
+            return;
+        }
+        let mut pages = std::mem::take(&mut cpu.stale_code.pages);
+        let mut dropped = false;
+        for page in pages.drain(..) {
+            dropped |= self.blocks.drop_page(page);
+        }
+        cpu.stale_code.pages = pages;
+        if dropped {
+            cpu.outdate_code();
+        }
+    }
+
+    /// Runs one instruction while a debugger or the guest's own debug registers watch.
+    #[cold]
+    fn step_carefully(&mut self, cpu: &mut Cpu) -> Option<Event> {
+        if let Some(stop) = cpu.before_instruction() {
+            return self.stopped(cpu, stop);
+        }
+        let event = self.step(cpu);
+        cpu.look_up_soon();
+        event.or_else(|| cpu.after_instruction())
     }
 
     /// The block at the PC.
     fn find(&mut self, cpu: &mut Cpu, single: bool) -> Result<Rc<Block>, Stop> {
-        let t = cpu.translate(cpu.pc, Direction::Execute)?;
+        let gpa = cpu.fetch_address()?;
         let key = Key {
-            gpa: t.gpa,
+            gpa,
             fp: cpu.fp_enabled(),
             single,
         };
         let (block, emptied) = self.blocks.get(key, table(), cpu);
         if emptied {
             self.forget_jumps();
+        }
+        if block.ops.is_empty() {
+            return Err(cpu.fetch_abort(cpu.pc));
         }
         Ok(block)
     }
@@ -170,10 +229,17 @@ impl Interpreter {
         match stop {
             Stop::Exception => {
                 cpu.replay.finish();
-                cpu.take_pending(stop);
-                None
+                cpu.take_pending();
+                cpu.exception_loop().map(Event::ExceptionLoop)
             }
             Stop::Event => Some(cpu.event()),
+            Stop::LookUp => {
+                cpu.replay.finish();
+                cpu.pc = cpu.pc.wrapping_add(4);
+                cpu.retired += 1;
+                cpu.look_up_soon();
+                None
+            }
         }
     }
 }
@@ -532,20 +598,6 @@ impl Cpu {
     fn sp_check_enabled(&self) -> bool {
         let bit = if self.el() == 0 { 4 } else { 3 };
         self.sys[aarch64::Saved::SctlrEl1] >> bit & 1 != 0
-    }
-
-    /// Whether an interrupt input is high, masked or not: what ends a WFI.
-    pub(crate) fn interrupt_pending(&self) -> bool {
-        self.irq || self.fiq
-    }
-
-    /// Leaves the instruction as a WFI.
-    pub(crate) fn wait(&mut self) -> Result<(), Stop> {
-        if self.interrupt_pending() {
-            Ok(())
-        } else {
-            self.leave(Awaiting::Wfi)
-        }
     }
 }
 

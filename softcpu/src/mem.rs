@@ -19,13 +19,8 @@ pub(crate) enum Direction {
     Update,
     /// Fetches an instruction.
     Execute,
-}
-
-impl Direction {
-    /// Whether syndromes report it as a write.
-    pub fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::Update)
-    }
+    /// Maintains a cache line, and neither loads nor stores.
+    Maintain,
 }
 
 /// Where an address leads, with the rights of the mode it was translated for.
@@ -113,7 +108,7 @@ impl Cpu {
 
     /// Runs an access with the rights of EL0.
     pub(crate) fn unprivileged<R>(&mut self, access: impl FnOnce(&mut Self) -> R) -> R {
-        let before = self.mode();
+        let before = self.access_mode;
         self.set_access_mode(Mode::User);
         let result = access(self);
         self.set_access_mode(before);

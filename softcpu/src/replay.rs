@@ -127,8 +127,8 @@ impl Cpu {
             Awaiting::Mmio { va, write, .. } => match reply {
                 Reply::ExternalAbort | Reply::Undefined => {
                     self.replay.finish();
-                    let stop = self.external_abort(va, write);
-                    self.take_pending(stop);
+                    let _ = self.external_abort(va, write);
+                    self.take_pending();
                 }
                 Reply::Done | Reply::Data(_) | Reply::Call(_) => self.replay.push(value),
             },
@@ -150,8 +150,8 @@ impl Cpu {
 
     fn refuse(&mut self) {
         self.replay.finish();
-        let stop = self.undefined();
-        self.take_pending(stop);
+        let _ = self.undefined();
+        self.take_pending();
     }
 
     fn retire(&mut self) {

@@ -23,6 +23,8 @@ pub enum Kind {
     Simd,
     /// Loads and stores of FP and AdvSIMD registers.
     SimdMemory,
+    /// System instructions that change nothing the translation of code depends on.
+    Special,
     /// May change anything; ends a block.
     System,
 }

@@ -25,6 +25,7 @@ pub mod simd_op;
 pub mod simd_permute;
 pub mod simd_shift;
 pub mod simd_three_same;
+pub mod system;
 
 use crate::emitter::Emitter;
 use crate::table::Table;
@@ -37,6 +38,7 @@ pub fn rows<E: Emitter>(table: &mut Table<E>) {
     ldst::rows(table);
     ldst_atomic::rows(table);
     ldst_simd::rows(table);
+    system::rows(table);
     fp_scalar::rows(table);
     fp_convert::rows(table);
     simd_fp_same::rows(table);
