@@ -110,7 +110,7 @@ pub fn single(row: &Row<Cpu>, insn: u32, count: usize, rng: &mut Rng) -> Batch {
         match row.kind {
             Kind::Memory | Kind::SimdMemory => Form::of(insn).aim(&mut state, aligned, rng),
             Kind::Branch => aim_branch(insn, &mut state, rng),
-            Kind::Plain | Kind::Simd | Kind::System => {}
+            Kind::Plain | Kind::Simd | Kind::Special | Kind::System => {}
         }
         state
     });
@@ -194,7 +194,7 @@ pub fn sequence(table: &Table<Cpu>, count: usize, rng: &mut Rng) -> Batch {
 
 /// An instruction that may stand in a sequence.
 fn part(table: &Table<Cpu>, row: &Row<Cpu>, rng: &mut Rng) -> Option<u32> {
-    if matches!(row.kind, Kind::Branch | Kind::System)
+    if matches!(row.kind, Kind::Branch | Kind::Special | Kind::System)
         || skip::needs_alignment(row.name)
         || is_store_exclusive(row.name)
     {
@@ -217,7 +217,7 @@ fn part(table: &Table<Cpu>, row: &Row<Cpu>, rng: &mut Rng) -> Option<u32> {
     let written: &[u32] = match row.kind {
         Kind::Memory => &[0, 10, 16],
         Kind::Plain => &[0],
-        Kind::Simd | Kind::SimdMemory | Kind::Branch | Kind::System => &[0],
+        Kind::Simd | Kind::SimdMemory | Kind::Branch | Kind::Special | Kind::System => &[0],
     };
     let spoils = written
         .iter()
