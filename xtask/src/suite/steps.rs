@@ -45,6 +45,7 @@ pub fn all() -> Result<Vec<Step>, Error> {
         on: "soft",
         run: Box::new(differential),
     });
+    steps.push(step("fuzz targets", fuzz_targets));
     steps.extend(integration_tests()?);
     // Last: it needs a tool that takes minutes to build on a new machine.
     steps.push(step("dependencies", dependencies));
@@ -77,6 +78,23 @@ fn differential() -> Result<Tally, Error> {
         ));
     }
     succeeds(cargo().args(["run", "--release", "--package", "armlet-diff"]))
+}
+
+/// Every fuzz target for its share of some minutes; `ARMLET_FUZZ_SECONDS` asks for more.
+fn fuzz_targets() -> Result<Tally, Error> {
+    const SECONDS: &str = "ARMLET_FUZZ_SECONDS";
+    let seconds = std::env::var(SECONDS).unwrap_or_else(|_| "100".to_owned());
+    cargo_test::run(
+        &[
+            "--package",
+            "armlet-fuzz",
+            "--test",
+            "*",
+            "--",
+            "--nocapture",
+        ],
+        &[(SECONDS, Path::new(&seconds))],
+    )
 }
 
 /// One step for each file of `tests/tests`; those that boot guests once per accelerator.

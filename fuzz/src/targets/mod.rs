@@ -1,0 +1,9 @@
+//! The targets, by what they read.
+
+pub mod boot;
+pub mod config;
+pub mod device_tree;
+pub mod gic;
+pub mod layout;
+pub mod peripherals;
+pub mod psci;
