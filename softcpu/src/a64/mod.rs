@@ -4,6 +4,8 @@
 //! operands out and refuses unallocated encodings, and a row in the class's `rows`.
 
 pub mod branch;
+pub mod crypto_aes;
+pub mod crypto_sha;
 pub mod dp_imm;
 pub mod dp_reg;
 pub mod field;
@@ -18,13 +20,16 @@ pub mod ldst_atomic;
 pub mod ldst_simd;
 pub mod ldst_struct;
 pub mod simd_copy;
+pub mod simd_element;
 pub mod simd_fp_misc;
 pub mod simd_fp_same;
 pub mod simd_lane;
 pub mod simd_op;
 pub mod simd_permute;
 pub mod simd_shift;
+pub mod simd_three_diff;
 pub mod simd_three_same;
+pub mod simd_two_reg;
 pub mod system;
 
 use crate::emitter::Emitter;
@@ -45,7 +50,12 @@ pub fn rows<E: Emitter>(table: &mut Table<E>) {
     simd_fp_misc::rows(table);
     ldst_struct::rows(table);
     simd_three_same::rows(table);
+    simd_three_diff::rows(table);
+    simd_element::rows(table);
+    simd_two_reg::rows(table);
     simd_shift::rows(table);
     simd_copy::rows(table);
     simd_permute::rows(table);
+    crypto_aes::rows(table);
+    crypto_sha::rows(table);
 }
