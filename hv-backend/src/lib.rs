@@ -3,5 +3,6 @@
 pub mod api;
 pub mod scripted;
 pub mod select;
+pub mod soft;
 
 pub use select::{Accel, Choice};

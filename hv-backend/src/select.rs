@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::api::{HostError, Hypervisor};
+use crate::soft::Soft;
 
 /// An accelerator by the name users select it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,7 +97,8 @@ pub fn select(choice: Choice) -> Result<Box<dyn Hypervisor>, HostError> {
 /// [`HostError::Unavailable`] with the reason and the way out.
 pub fn open(accel: Accel) -> Result<Box<dyn Hypervisor>, HostError> {
     match accel {
-        Accel::Kvm | Accel::Hvf | Accel::Soft => Err(unavailable(accel, obstacle(accel, HOST))),
+        Accel::Soft => Ok(Box::new(Soft::default())),
+        Accel::Kvm | Accel::Hvf => Err(unavailable(accel, obstacle(accel, HOST))),
     }
 }
 

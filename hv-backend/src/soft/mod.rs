@@ -1,0 +1,67 @@
+//! The `soft` backend: guests on armlet's own CPU, on any host.
+//!
+//! Each vCPU is a [`softcpu::Cpu`] on the thread that bound it; guest atomics are host atomics, so
+//! vCPUs run in parallel. The GIC is the VMM's: its system registers leave as exits.
+
+mod clock;
+mod vcpu;
+mod vm;
+
+use std::sync::Arc;
+
+use aarch64::machine;
+
+use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig};
+use clock::HostClock;
+use vm::SoftVm;
+
+/// Bits of guest physical address of the `portable` CPU.
+const ADDRESS_BITS: u8 = 40;
+
+/// The accelerator.
+#[derive(Debug)]
+pub struct Soft {
+    caps: Caps,
+}
+
+impl Default for Soft {
+    fn default() -> Self {
+        let caps = Caps {
+            max_vcpus: machine::MAX_VCPUS,
+            address_bits: ADDRESS_BITS,
+            counter_frequency: clock::FREQUENCY,
+            portable_cpu: true,
+            kernel_gic: false,
+        };
+        Self { caps }
+    }
+}
+
+impl Hypervisor for Soft {
+    fn name(&self) -> &'static str {
+        "soft"
+    }
+
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError> {
+        let VmConfig { vcpus, address_bits, time } = *config;
+        if vcpus == 0 || vcpus > self.caps.max_vcpus {
+            let most = self.caps.max_vcpus;
+            return Err(HostError::Limit(format!("{vcpus} vCPUs; soft runs 1 to {most}")));
+        }
+        if address_bits > ADDRESS_BITS {
+            return Err(HostError::Limit(format!(
+                "the machine needs {address_bits} address bits; soft has {ADDRESS_BITS}"
+            )));
+        }
+        match time {
+            TimeSource::Host => Ok(Box::new(SoftVm::new(vcpus, Arc::new(HostClock::default())))),
+            TimeSource::Instructions => {
+                Err(HostError::Limit("time counted in instructions is not built yet".into()))
+            }
+        }
+    }
+}

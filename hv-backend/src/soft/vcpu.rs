@@ -1,0 +1,157 @@
+//! A vCPU of the `soft` backend: events of the software CPU as exits of the contract.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aarch64::SysReg;
+use aarch64::state::{CoreRegs, SimdRegs};
+use softcpu::{Cpu, Event, Interpreter, Reply};
+
+use super::vm::Shared;
+use crate::api::{
+    Conduit, DebugControl, DebugStop, Exit, GuestFault, HostError, IrqLine, Resume, Vcpu,
+};
+
+/// A vCPU.
+#[derive(Debug)]
+pub struct SoftVcpu {
+    cpu: Cpu,
+    interpreter: Interpreter,
+    shared: Arc<Shared>,
+    layout_version: u64,
+    code_version: u64,
+    irq: bool,
+    fiq: bool,
+}
+
+impl SoftVcpu {
+    /// A vCPU that has seen `layout_version`.
+    pub fn new(
+        cpu: Cpu,
+        interpreter: Interpreter,
+        shared: Arc<Shared>,
+        layout_version: u64,
+    ) -> Self {
+        let code_version = shared.code_version.load(Ordering::SeqCst);
+        Self {
+            cpu,
+            interpreter,
+            shared,
+            layout_version,
+            code_version,
+            irq: false,
+            fiq: false,
+        }
+    }
+
+    /// Takes over what the VM changed since the last entry.
+    fn catch_up(&mut self) {
+        if self.shared.layout_changed(self.layout_version) {
+            let (layout, version) = self.shared.layout();
+            self.cpu.set_layout(layout);
+            self.interpreter.forget_code();
+            self.layout_version = version;
+        }
+        let code_version = self.shared.code_version.load(Ordering::Acquire);
+        if code_version != self.code_version {
+            self.interpreter.forget_code();
+            self.code_version = code_version;
+        }
+    }
+}
+
+fn reply(resume: Resume) -> Reply {
+    match resume {
+        Resume::Done => Reply::Done,
+        Resume::Data(value) => Reply::Data(value),
+        Resume::Call(values) => Reply::Call(values),
+        Resume::Undefined => Reply::Undefined,
+        Resume::ExternalAbort => Reply::ExternalAbort,
+    }
+}
+
+fn exit(event: Event) -> Exit {
+    match event {
+        Event::MmioRead { gpa, size } => Exit::MmioRead { gpa, size },
+        Event::MmioWrite { gpa, size, data } => Exit::MmioWrite { gpa, size, data },
+        Event::SysRegRead { reg } => Exit::SysRegRead { reg },
+        Event::SysRegWrite { reg, data } => Exit::SysRegWrite { reg, data },
+        Event::Hvc(imm) => Exit::Call { conduit: Conduit::Hvc, imm },
+        Event::Smc(imm) => Exit::Call { conduit: Conduit::Smc, imm },
+        Event::Wfi => Exit::Wfi,
+        Event::Timer => Exit::Timer,
+        Event::Step => Exit::Debug(DebugStop::Step),
+        Event::Breakpoint => Exit::Debug(DebugStop::Breakpoint),
+        Event::Brk(imm) => Exit::Debug(DebugStop::Brk(imm)),
+        Event::Watchpoint(va) => Exit::Debug(DebugStop::Watchpoint(va)),
+        Event::Kicked => Exit::Kicked,
+        Event::QuantumEnd => Exit::QuantumEnd,
+        Event::ExceptionLoop(vector) => Exit::Fault(GuestFault::ExceptionLoop(vector)),
+    }
+}
+
+impl Vcpu for SoftVcpu {
+    fn run(&mut self, resume: Resume) -> Result<Exit, HostError> {
+        self.catch_up();
+        self.cpu.reply(reply(resume));
+        Ok(exit(self.interpreter.run(&mut self.cpu)))
+    }
+
+    fn settle(&mut self, resume: Resume) -> Result<(), HostError> {
+        self.catch_up();
+        self.cpu.reply(reply(resume));
+        // An instruction with several device accesses may ask again. It is then left undone, with
+        // its answers kept, and goes on in the next run.
+        let _ = self.interpreter.settle(&mut self.cpu);
+        Ok(())
+    }
+
+    fn set_irq(&mut self, line: IrqLine, high: bool) -> Result<(), HostError> {
+        match line {
+            IrqLine::Irq => self.irq = high,
+            IrqLine::Fiq => self.fiq = high,
+        }
+        self.cpu.set_interrupts(self.irq, self.fiq);
+        Ok(())
+    }
+
+    fn core(&self) -> Result<CoreRegs, HostError> {
+        Ok(self.cpu.core())
+    }
+
+    fn set_core(&mut self, regs: &CoreRegs) -> Result<(), HostError> {
+        use aarch64::pstate::{EL0T, EL1H, EL1T, MODE};
+        if ![EL0T, EL1T, EL1H].contains(&(regs.pstate & MODE)) {
+            let pstate = regs.pstate;
+            return Err(HostError::BadState(format!("PSTATE {pstate:#x} is no EL0 or EL1 state")));
+        }
+        self.cpu.set_core(regs);
+        Ok(())
+    }
+
+    fn simd(&self) -> Result<SimdRegs, HostError> {
+        Ok(self.cpu.simd())
+    }
+
+    fn set_simd(&mut self, regs: &SimdRegs) -> Result<(), HostError> {
+        self.cpu.set_simd(regs);
+        Ok(())
+    }
+
+    fn sysreg(&self, reg: SysReg) -> Result<u64, HostError> {
+        self.cpu.sysreg(reg).ok_or(HostError::NoRegister(reg))
+    }
+
+    fn set_sysreg(&mut self, reg: SysReg, value: u64) -> Result<(), HostError> {
+        if self.cpu.set_sysreg(reg, value) { Ok(()) } else { Err(HostError::NoRegister(reg)) }
+    }
+
+    fn set_debug(&mut self, control: &DebugControl) -> Result<(), HostError> {
+        let _ = control;
+        Ok(())
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        Some(self.cpu.retired())
+    }
+}
