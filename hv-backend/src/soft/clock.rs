@@ -19,7 +19,10 @@ pub struct HostClock {
 
 impl Default for HostClock {
     fn default() -> Self {
-        Self { start: Instant::now(), offset: AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            offset: AtomicU64::new(0),
+        }
     }
 }
 
@@ -32,13 +35,15 @@ impl HostClock {
 
     /// Makes the counter read `value` now.
     pub fn set(&self, value: u64) {
-        self.offset.store(value.wrapping_sub(self.ticks()), Ordering::SeqCst);
+        self.offset
+            .store(value.wrapping_sub(self.ticks()), Ordering::SeqCst);
     }
 }
 
 impl Clock for HostClock {
     fn counter(&self) -> u64 {
-        self.ticks().wrapping_add(self.offset.load(Ordering::Relaxed))
+        self.ticks()
+            .wrapping_add(self.offset.load(Ordering::Relaxed))
     }
 
     fn frequency(&self) -> u64 {

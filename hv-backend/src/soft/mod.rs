@@ -47,10 +47,16 @@ impl Hypervisor for Soft {
     }
 
     fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError> {
-        let VmConfig { vcpus, address_bits, time } = *config;
+        let VmConfig {
+            vcpus,
+            address_bits,
+            time,
+        } = *config;
         if vcpus == 0 || vcpus > self.caps.max_vcpus {
             let most = self.caps.max_vcpus;
-            return Err(HostError::Limit(format!("{vcpus} vCPUs; soft runs 1 to {most}")));
+            return Err(HostError::Limit(format!(
+                "{vcpus} vCPUs; soft runs 1 to {most}"
+            )));
         }
         if address_bits > ADDRESS_BITS {
             return Err(HostError::Limit(format!(
@@ -59,9 +65,9 @@ impl Hypervisor for Soft {
         }
         match time {
             TimeSource::Host => Ok(Box::new(SoftVm::new(vcpus, Arc::new(HostClock::default())))),
-            TimeSource::Instructions => {
-                Err(HostError::Limit("time counted in instructions is not built yet".into()))
-            }
+            TimeSource::Instructions => Err(HostError::Limit(
+                "time counted in instructions is not built yet".into(),
+            )),
         }
     }
 }

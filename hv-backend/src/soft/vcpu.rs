@@ -76,8 +76,14 @@ fn exit(event: Event) -> Exit {
         Event::MmioWrite { gpa, size, data } => Exit::MmioWrite { gpa, size, data },
         Event::SysRegRead { reg } => Exit::SysRegRead { reg },
         Event::SysRegWrite { reg, data } => Exit::SysRegWrite { reg, data },
-        Event::Hvc(imm) => Exit::Call { conduit: Conduit::Hvc, imm },
-        Event::Smc(imm) => Exit::Call { conduit: Conduit::Smc, imm },
+        Event::Hvc(imm) => Exit::Call {
+            conduit: Conduit::Hvc,
+            imm,
+        },
+        Event::Smc(imm) => Exit::Call {
+            conduit: Conduit::Smc,
+            imm,
+        },
         Event::Wfi => Exit::Wfi,
         Event::Timer => Exit::Timer,
         Event::Step => Exit::Debug(DebugStop::Step),
@@ -123,7 +129,9 @@ impl Vcpu for SoftVcpu {
         use aarch64::pstate::{EL0T, EL1H, EL1T, MODE};
         if ![EL0T, EL1T, EL1H].contains(&(regs.pstate & MODE)) {
             let pstate = regs.pstate;
-            return Err(HostError::BadState(format!("PSTATE {pstate:#x} is no EL0 or EL1 state")));
+            return Err(HostError::BadState(format!(
+                "PSTATE {pstate:#x} is no EL0 or EL1 state"
+            )));
         }
         self.cpu.set_core(regs);
         Ok(())
@@ -143,7 +151,11 @@ impl Vcpu for SoftVcpu {
     }
 
     fn set_sysreg(&mut self, reg: SysReg, value: u64) -> Result<(), HostError> {
-        if self.cpu.set_sysreg(reg, value) { Ok(()) } else { Err(HostError::NoRegister(reg)) }
+        if self.cpu.set_sysreg(reg, value) {
+            Ok(())
+        } else {
+            Err(HostError::NoRegister(reg))
+        }
     }
 
     fn set_debug(&mut self, control: &DebugControl) -> Result<(), HostError> {

@@ -35,7 +35,10 @@ impl Shared {
     /// Guest memory, and the count that says when it changes.
     pub fn layout(&self) -> (Arc<Layout>, u64) {
         let layout = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
-        (Arc::clone(&layout), self.layout_version.load(Ordering::SeqCst))
+        (
+            Arc::clone(&layout),
+            self.layout_version.load(Ordering::SeqCst),
+        )
     }
 
     /// Whether guest memory changed since `version`.
@@ -82,12 +85,18 @@ impl SoftVm {
             layout_version: AtomicU64::new(0),
             code_version: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared), bound: Mutex::new(vec![false; usize::from(vcpus)]) }
+        Self {
+            shared: Arc::new(shared),
+            bound: Mutex::new(vec![false; usize::from(vcpus)]),
+        }
     }
 }
 
 fn refused(gpa: Gpa) -> impl FnOnce(LayoutError) -> HostError {
-    move |error| HostError::Map { gpa, reason: error.to_string() }
+    move |error| HostError::Map {
+        gpa,
+        reason: error.to_string(),
+    }
 }
 
 impl Vm for SoftVm {
@@ -98,7 +107,9 @@ impl Vm for SoftVm {
     }
 
     fn unmap(&self, gpa: Gpa) -> Result<Arc<Region>, HostError> {
-        self.shared.change_layout(|layout| layout.without(gpa)).map_err(refused(gpa))
+        self.shared
+            .change_layout(|layout| layout.without(gpa))
+            .map_err(refused(gpa))
     }
 
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {
@@ -113,7 +124,12 @@ impl Vm for SoftVm {
         let clock: Arc<dyn Clock> = Arc::clone(&self.shared.clock) as _;
         let cpu = Cpu::new(id.index(), Arc::clone(&self.shared.cluster), clock, layout);
         let interpreter = Interpreter::new(share.max(DECODED_OPS_MIN));
-        Ok(Box::new(SoftVcpu::new(cpu, interpreter, Arc::clone(&self.shared), version)))
+        Ok(Box::new(SoftVcpu::new(
+            cpu,
+            interpreter,
+            Arc::clone(&self.shared),
+            version,
+        )))
     }
 
     fn kick(&self, id: VcpuId) {
@@ -124,7 +140,10 @@ impl Vm for SoftVm {
 
     fn counter(&self) -> CounterState {
         let clock = &self.shared.clock;
-        CounterState { value: clock.counter(), frequency: clock.frequency() }
+        CounterState {
+            value: clock.counter(),
+            frequency: clock.frequency(),
+        }
     }
 
     fn set_counter(&self, state: &CounterState) -> Result<(), HostError> {
