@@ -6,7 +6,7 @@
 mod args;
 mod doctor;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -71,9 +71,12 @@ fn start_logs(verbose: u8) -> Result<(), Failure> {
             .map_err(|error| Failure(BAD_INPUT, format!("ARMLET_LOG={filter}: {error}")))?,
         _ => EnvFilter::new(default),
     };
+    let stderr = std::io::stderr;
+    let colour = stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_writer(stderr)
         .init();
     Ok(())
 }
