@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod compare;
+pub mod decode;
 pub mod oracle;
 pub mod place;
 pub mod program;

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use armlet_diff::{Config, run};
 
 const USAGE: &str = "\
-usage: armlet-diff [--row NAME]... [--count N] [--sequences N] [--cases N] [--seed N]
+usage: armlet-diff [--row NAME]... [--count N] [--sequences N] [--encodings N] [--cases N] [--seed N]
                    [--threads N] [--cpu MODEL] [--show N]
 
   --row NAME     only rows whose name contains NAME
   --count N      executions of each row
   --sequences N  random sequences (0 with --row)
+  --encodings N  random encodings to be accepted or refused (0 with --row)
   --cases N      states for each program, at most 512
   --seed N       where random numbers start from
   --threads N    threads, each with an emulator
@@ -46,6 +47,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Config, usize)>
             "--row" => config.only.push(value),
             "--count" => config.per_row = value.parse().ok()?,
             "--sequences" => config.sequences = value.parse().ok()?,
+            "--encodings" => config.encodings = value.parse().ok()?,
             "--cases" => config.cases = value.parse().ok().filter(|n| (1..=512).contains(n))?,
             "--seed" => config.seed = value.parse().ok()?,
             "--threads" => config.threads = value.parse().ok().filter(|n| *n > 0)?,

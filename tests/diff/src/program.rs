@@ -42,7 +42,7 @@ pub fn encoding(table: &Table<Cpu>, row: &Row<Cpu>, rng: &mut Rng) -> Result<u32
         }
         match skip::of(row.kind, row.name, insn) {
             Some(rule) => why = rule.name,
-            None if !branches_into_harness(row.kind, insn) => return Ok(insn),
+            None if !branches_into_harness(insn) => return Ok(insn),
             None => {}
         }
     }
@@ -91,10 +91,10 @@ fn branch_offset(insn: u32) -> Option<i64> {
 }
 
 /// Branches to themselves or into the oracle's own code do not end.
-fn branches_into_harness(kind: Kind, insn: u32) -> bool {
-    kind == Kind::Branch
-        && branch_offset(insn)
-            .is_some_and(|offset| offset == 0 || RUNNER.contains(&SLOT.wrapping_add_signed(offset)))
+#[must_use]
+pub fn branches_into_harness(insn: u32) -> bool {
+    branch_offset(insn)
+        .is_some_and(|offset| offset == 0 || RUNNER.contains(&SLOT.wrapping_add_signed(offset)))
 }
 
 /// A batch for one instruction.

@@ -86,6 +86,8 @@ pub struct Report {
     pub executions: u64,
     /// Different encodings or programs among them.
     pub programs: u64,
+    /// Encodings tried for being refused.
+    pub encodings: u64,
     /// Rows compared.
     pub rows: usize,
     /// Rows not compared, by the reason.
@@ -100,12 +102,14 @@ impl Report {
         let Self {
             executions,
             programs,
+            encodings,
             rows,
             skipped,
             mismatches,
         } = other;
         self.executions += executions;
         self.programs += programs;
+        self.encodings += encodings;
         self.rows += rows;
         self.skipped.extend(skipped);
         self.mismatches.extend(mismatches);
@@ -126,9 +130,10 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{} instructions executed, {} programs, {} rows compared, {} rows not, {} mismatches",
+            "{} instructions executed, {} programs, {} encodings tried, {} rows compared, {} rows not, {} mismatches",
             self.executions,
             self.programs,
+            self.encodings,
             self.rows,
             self.skipped.len(),
             self.mismatches.len()

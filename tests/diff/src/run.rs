@@ -8,7 +8,8 @@ use softcpu::table::Row;
 
 use crate::Error;
 use crate::compare::first_difference;
-use crate::oracle::{self, Oracle};
+use crate::decode;
+use crate::oracle::{self, Oracle, Outcomes};
 use crate::program::{self, Batch};
 use crate::report::{Mismatch, Report};
 use crate::rng::Rng;
@@ -23,6 +24,8 @@ pub struct Config {
     pub per_row: u64,
     /// Random sequences.
     pub sequences: u64,
+    /// Random encodings to be accepted or refused.
+    pub encodings: u64,
     /// States for each program.
     pub cases: usize,
     /// Only rows whose name contains one of these; all if empty.
@@ -41,6 +44,7 @@ impl Default for Config {
             seed: 1,
             per_row: 6400,
             sequences: 2000,
+            encodings: 100_000,
             cases: 64,
             only: Vec::new(),
             threads: 2,
@@ -108,6 +112,17 @@ fn worker(config: &Config, program: &Path, index: usize) -> Result<Report, Error
         let batch = program::sequence(table(), config.cases, &mut rng);
         pair.check(&batch)?;
     }
+    let encodings = if config.only.is_empty() {
+        config.encodings
+    } else {
+        0
+    };
+    let mut rng = Rng::new(config.seed, 1 << 33 | index as u64);
+    for _ in 0..encodings / config.threads as u64 {
+        let mismatch = decode::check(&mut pair, decode::candidate(&mut rng))?;
+        pair.report.encodings += 1;
+        pair.report.mismatches.extend(mismatch);
+    }
     Ok(pair.report)
 }
 
@@ -138,7 +153,7 @@ fn one_row(config: &Config, pair: &mut Pair, number: u64, row: &Row<Cpu>) -> Res
 
 /// Both sides.
 #[derive(Debug)]
-struct Pair {
+pub(crate) struct Pair {
     oracle: Oracle,
     subject: Subject,
     report: Report,
@@ -157,9 +172,15 @@ impl Pair {
     }
 
     fn compare(&mut self, batch: &Batch) -> Result<Option<Mismatch>, Error> {
+        let (oracle, armlet) = self.run(batch)?;
+        Ok(first_difference(batch, &oracle, &armlet))
+    }
+
+    /// Runs a batch on both sides at the same time: the oracle's outcomes and armlet's.
+    pub(crate) fn run(&mut self, batch: &Batch) -> Result<(Outcomes, Outcomes), Error> {
         self.oracle.send(batch)?;
         let armlet = self.subject.run(batch)?;
         let oracle = self.oracle.receive(batch)?;
-        Ok(first_difference(batch, &oracle, &armlet))
+        Ok((oracle, armlet))
     }
 }
