@@ -175,7 +175,7 @@ pub fn rows<E: Emitter>(t: &mut Table<E>) {
             t.row(M, concat!("LDAR", $suffix), concat!($size, "001000 110..... ........ ........"), load_args, ldar::<E, $log2>);
             t.row(M, concat!("STLR", $suffix), concat!($size, "001000 100..... 1....... ........"), store_args, stlr::<E, $log2>);
             t.row(M, concat!("CAS", $suffix), concat!($size, "001000 1.1..... .11111.. ........"), cas_args, cas::<E, $log2>);
-            t.row(M, concat!("LDAPR", $suffix), concat!($size, "111000 101..... 110000.. ........"), load_args, ldapr::<E, $log2>);
+            t.row(M, concat!("LDAPR", $suffix), concat!($size, "111000 10111111 110000.. ........"), load_args, ldapr::<E, $log2>);
             t.row(M, concat!("LDADD", $suffix), concat!($size, "111000 ..1..... 000000.. ........"), rmw_args, rmw::<E, $log2, 0>);
             t.row(M, concat!("LDCLR", $suffix), concat!($size, "111000 ..1..... 000100.. ........"), rmw_args, rmw::<E, $log2, 1>);
             t.row(M, concat!("LDEOR", $suffix), concat!($size, "111000 ..1..... 001000.. ........"), rmw_args, rmw::<E, $log2, 2>);
