@@ -22,7 +22,7 @@ impl std::fmt::Debug for Rule {
     }
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 5] = [
     Rule {
         name: "writeback over a transferred register",
         reason: "CONSTRAINED UNPREDICTABLE: the base is also loaded or stored (K1.2)",
@@ -56,11 +56,6 @@ const RULES: [Rule; 6] = [
             is_store_exclusive(row)
                 && (s == t || s == n && n != 31 || row.starts_with("STXP") && s == t2)
         },
-    },
-    Rule {
-        name: "should-be-one field of LDAPR",
-        reason: "CONSTRAINED UNPREDICTABLE: armlet ignores the field, the emulator refuses it",
-        holds: |_, row, insn| row.starts_with("LDAPR") && field(insn, 16, 5) != 31,
     },
     Rule {
         name: "SVC",
