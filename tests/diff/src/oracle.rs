@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
 use crate::place::{PAGES_BYTES, WINDOW_BYTES};
@@ -54,11 +55,25 @@ pub struct Oracle {
 /// # Errors
 /// When there is no compiler or it fails.
 pub fn build(directory: &Path) -> Result<PathBuf, Error> {
-    let program = directory.join(format!("runner-{}", std::process::id()));
-    fs::create_dir_all(directory)?;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let scratch = directory.join(format!("build-{}-{count}", std::process::id()));
+    fs::create_dir_all(&scratch)?;
+    let built = compile(&scratch).and_then(|new| {
+        // Others may be running the old one; a rename leaves it to them.
+        let program = directory.join("runner");
+        fs::rename(new, &program)?;
+        Ok(program)
+    });
+    fs::remove_dir_all(&scratch)?;
+    built
+}
+
+fn compile(scratch: &Path) -> Result<PathBuf, Error> {
+    let program = scratch.join("runner");
     let mut command = Command::new(COMPILER);
     for (name, text) in SOURCES {
-        let path = directory.join(format!("{}-{name}", std::process::id()));
+        let path = scratch.join(name);
         fs::write(&path, text)?;
         command.arg(path);
     }

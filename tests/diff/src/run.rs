@@ -91,11 +91,7 @@ pub fn run(config: &Config) -> Result<Report, Error> {
 }
 
 fn worker(config: &Config, program: &Path, index: usize) -> Result<Report, Error> {
-    let mut pair = Pair {
-        oracle: Oracle::start(program, &config.model)?,
-        subject: Subject::new()?,
-        report: Report::default(),
-    };
+    let mut pair = Pair::start(program, &config.model)?;
     let rows = table().rows().iter().enumerate();
     for (number, row) in rows.skip(index).step_by(config.threads) {
         if config.wants(row) {
@@ -153,13 +149,25 @@ fn one_row(config: &Config, pair: &mut Pair, number: u64, row: &Row<Cpu>) -> Res
 
 /// Both sides.
 #[derive(Debug)]
-pub(crate) struct Pair {
+pub struct Pair {
     oracle: Oracle,
     subject: Subject,
     report: Report,
 }
 
 impl Pair {
+    /// Starts the oracle's program, see [`oracle::build`], as a CPU model.
+    ///
+    /// # Errors
+    /// When either side cannot be had.
+    pub fn start(program: &Path, model: &str) -> Result<Self, Error> {
+        Ok(Self {
+            oracle: Oracle::start(program, model)?,
+            subject: Subject::new()?,
+            report: Report::default(),
+        })
+    }
+
     /// Runs a batch on both sides, and notes a difference.
     fn check(&mut self, batch: &Batch) -> Result<Option<()>, Error> {
         self.report.programs += 1;
@@ -177,7 +185,10 @@ impl Pair {
     }
 
     /// Runs a batch on both sides at the same time: the oracle's outcomes and armlet's.
-    pub(crate) fn run(&mut self, batch: &Batch) -> Result<(Outcomes, Outcomes), Error> {
+    ///
+    /// # Errors
+    /// When a side cannot run it.
+    pub fn run(&mut self, batch: &Batch) -> Result<(Outcomes, Outcomes), Error> {
         self.oracle.send(batch)?;
         let armlet = self.subject.run(batch)?;
         let oracle = self.oracle.receive(batch)?;
