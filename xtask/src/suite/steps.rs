@@ -40,11 +40,6 @@ pub fn all() -> Result<Vec<Step>, Error> {
             succeeds(cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
         }),
     ];
-    steps.push(Step {
-        name: "differential".to_owned(),
-        on: "soft",
-        run: Box::new(differential),
-    });
     steps.push(step("fuzz targets", fuzz_targets));
     steps.extend(integration_tests()?);
     // Last: it needs a tool that takes minutes to build on a new machine.
@@ -63,21 +58,6 @@ fn step(name: &str, run: impl Fn() -> Result<Tally, Error> + 'static) -> Step {
 
 fn succeeds(command: &mut Command) -> Result<Tally, Error> {
     Ok(Tally::one(command.status()?.success()))
-}
-
-/// The software CPU against the emulator, instruction by instruction.
-fn differential() -> Result<Tally, Error> {
-    let needed = ["qemu-aarch64", "aarch64-linux-gnu-gcc"];
-    let missing = host::TOOLS
-        .iter()
-        .find(|t| needed.contains(&t.program) && !t.present());
-    if let Some(tool) = missing {
-        return Ok(Tally::skip(
-            "differential",
-            format!("{} is missing", tool.program),
-        ));
-    }
-    succeeds(cargo().args(["run", "--release", "--package", "armlet-diff"]))
 }
 
 /// Every fuzz target for its share of some minutes; `ARMLET_FUZZ_SECONDS` asks for more.
