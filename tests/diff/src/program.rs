@@ -3,7 +3,7 @@
 use softcpu::Cpu;
 use softcpu::table::{Kind, Row, Table};
 
-use crate::address::{Form, field, signed};
+use crate::address::{Form, field, signed, target};
 use crate::place::{CODE, PAGES, RUNNER, SLOT, WINDOW, WINDOW_BYTES};
 use crate::rng::Rng;
 use crate::skip::{self, is_store_exclusive};
@@ -22,6 +22,20 @@ pub struct Batch {
     /// The window's contents before each case, if memory is accessed.
     pub window: Option<Box<[u8; WINDOW_BYTES]>>,
 }
+
+/// Registers that EL0 can read, and some it cannot: bits 20:5 of `MRS`.
+const READABLE: [u32; 10] = [
+    0xda10, // NZCV
+    0xda11, // DAIF
+    0xda20, // FPCR
+    0xda21, // FPSR
+    0xde82, // TPIDR_EL0
+    0xde83, // TPIDRRO_EL0
+    0xd807, // DCZID_EL0
+    0xc212, // CurrentEL
+    0xc208, // SP_EL0
+    0xc080, // SCTLR_EL1
+];
 
 /// How often a random encoding is tried before the row is given up.
 const TRIES: usize = 2000;
@@ -63,6 +77,9 @@ fn shape(row: &Row<Cpu>, rng: &mut Rng) -> u32 {
         insn = copy(insn, 16, 0);
     }
     insn = insn & !row.mask | row.value;
+    if row.name == "MRS" && !rng.one_in(4) {
+        insn = insn & !0x1f_ffe0 | rng.pick(&READABLE) << 5;
+    }
     if is_memory(row.kind) && Form::of(insn) == Form::Literal {
         let at = WINDOW.start + 4 * rng.below(WINDOW_BYTES as u64 / 4 - 4);
         let offset = (at.wrapping_sub(SLOT) >> 2) as u32 & 0x7_ffff;
@@ -110,7 +127,8 @@ pub fn single(row: &Row<Cpu>, insn: u32, count: usize, rng: &mut Rng) -> Batch {
         match row.kind {
             Kind::Memory | Kind::SimdMemory => Form::of(insn).aim(&mut state, aligned, rng),
             Kind::Branch => aim_branch(insn, &mut state, rng),
-            Kind::Plain | Kind::Simd | Kind::Special | Kind::System => {}
+            Kind::Special | Kind::System => aim_system(insn, &mut state, rng),
+            Kind::Plain | Kind::Simd => {}
         }
         state
     });
@@ -118,7 +136,7 @@ pub fn single(row: &Row<Cpu>, insn: u32, count: usize, rng: &mut Rng) -> Batch {
         name: row.name.to_owned(),
         cases: cases.collect(),
         words,
-        window: is_memory(row.kind).then(|| window(rng)),
+        window: (is_memory(row.kind) || is_maintenance(insn)).then(|| window(rng)),
     }
 }
 
@@ -130,6 +148,31 @@ fn matching_load(store: u32) -> u32 {
     let pair = field(store, 21, 1) != 0;
     let t2 = if pair { t2 } else { 31 };
     store & 0xffe0_83e0 | 1 << 22 | 31 << 16 | t2 << 10 | t
+}
+
+/// `SYS`: maintenance of caches and TLBs, translation of addresses, `DC ZVA`.
+fn is_maintenance(insn: u32) -> bool {
+    insn & 0xfff8_0000 == 0xd508_0000
+}
+
+/// `MSR FPCR` and the bits that armlet's model has; the oracle's has also AArch32 and FEAT_FP16.
+const MSR_FPCR: (u32, u64) = (0xd51b_4400, 0x07c0_0000);
+/// The same for `MSR FPSR`.
+const MSR_FPSR: (u32, u64) = (0xd51b_4420, 0x0800_009f);
+
+/// Gives system instructions addresses in the window, and bits that both sides have.
+fn aim_system(insn: u32, state: &mut State, rng: &mut Rng) {
+    let Some(x) = state.x.get_mut(field(insn, 0, 5) as usize) else {
+        return;
+    };
+    if is_maintenance(insn) {
+        *x = target(rng);
+    }
+    for (msr, bits) in [MSR_FPCR, MSR_FPSR] {
+        if insn & !0x1f == msr {
+            *x &= bits;
+        }
+    }
 }
 
 /// Gives a branch to a register somewhere to go.

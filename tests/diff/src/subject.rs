@@ -6,7 +6,7 @@ use aarch64::state::{CoreRegs, SimdRegs};
 use aarch64::{Gpa, Saved, pstate};
 use memory::{Layout, LayoutError, Prot, Region};
 use softcpu::cluster::{Clock, Cluster};
-use softcpu::{Cpu, Event, Interpreter};
+use softcpu::{Cpu, Event, Interpreter, Reply};
 
 use crate::Error;
 use crate::oracle::{Outcome, Outcomes};
@@ -161,15 +161,14 @@ impl Subject {
             if self.cpu.core().pc != SLOT + 4 * i as u64 {
                 break;
             }
-            if let Some(event) = self.interpreter.step(&mut self.cpu) {
-                return (End::Signal(signal_of_event(event)), self.get());
+            match self.interpreter.step(&mut self.cpu) {
+                None => {}
+                // Nothing to wait for: go on, as the oracle does.
+                Some(Event::Wfi) => self.cpu.reply(Reply::Done),
+                Some(event) => return (End::Signal(signal_of_event(event)), self.get()),
             }
             if self.cpu.core().pstate & 0xf != pstate::EL0T {
                 return self.exception();
-            }
-            // No program branches to itself: an exception that is not taken yet.
-            if self.cpu.core().pc == SLOT + 4 * i as u64 {
-                return (End::Signal(Signal::Bus), self.get());
             }
         }
         (End::Done, self.get())
