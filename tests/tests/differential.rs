@@ -39,8 +39,6 @@ fn instructions_do_what_the_oracle_says() {
     let mut config = Config {
         // A tenth more than the floor, in whole programs.
         per_row: (FLOOR * 11 / 10 / rows).next_multiple_of(64),
-        // Not yet: the opcode table is not whole.
-        encodings: 0,
         directory: directory(),
         ..Config::default()
     };

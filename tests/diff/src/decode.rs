@@ -31,7 +31,7 @@ const FP16: &str = "FEAT_FP16, which the oracle's CPU model has beyond armlet's"
 
 /// What only armlet refuses, by the classes of chapter C4.
 #[rustfmt::skip]
-pub const ARMLET_LACKS: [Exception; 20] = [
+pub const ARMLET_LACKS: [Exception; 21] = [
     Exception { mask: 0x7fc0_0000, value: 0x1ec0_0000, reason: FP16 }, // scalar, conversions
     Exception { mask: 0xffc0_0000, value: 0x1fc0_0000, reason: FP16 }, // three sources
     Exception { mask: 0x9f60_c400, value: 0x0e40_0400, reason: FP16 }, // three same
@@ -66,17 +66,27 @@ pub const ARMLET_LACKS: [Exception; 20] = [
         reason: "FEAT_SSBS (register), which the oracle's CPU model has beyond armlet's",
     },
     Exception {
+        mask: 0xffff_ffe0, value: 0xd53b_9e00,
+        reason: "FEAT_PMUv3 (PMUSERENR_EL0), which the oracle's CPU model has beyond armlet's",
+    },
+    Exception {
         mask: 0xfff8_f000, value: 0xd538_0000,
         reason: "identification registers, which the emulator shows to EL0 as Linux does",
     },
 ];
 
 /// What only the oracle refuses.
-pub const ORACLE_LACKS: [Exception; 1] = [Exception {
-    mask: 0xffff_ffe0,
-    value: 0xd50b_7c20,
-    reason: "DC CVAP, which the emulator has only where it emulates a whole system",
-}];
+#[rustfmt::skip]
+pub const ORACLE_LACKS: [Exception; 2] = [
+    Exception {
+        mask: 0xffff_ffe0, value: 0xd50b_7c20,
+        reason: "DC CVAP, which the emulator has only where it emulates a whole system",
+    },
+    Exception {
+        mask: 0xffdf_fee0, value: 0xd513_0400,
+        reason: "the debug communication channel at EL0, which the emulator does not have",
+    },
+];
 
 /// A word to try.
 pub fn candidate(rng: &mut Rng) -> u32 {

@@ -67,6 +67,8 @@ impl Subject {
             (Saved::MairEl1, 0xff),
             (Saved::VbarEl1, VECTORS),
             (Saved::CpacrEl1, 3 << 20),
+            // EL0 may read the virtual counter.
+            (Saved::CntkctlEl1, 1 << 1),
             (Saved::SctlrEl1, Saved::SctlrEl1.reset_value() | SCTLR),
         ];
         for (register, value) in settings {
