@@ -117,6 +117,14 @@ fn a_truncated_header() {
 }
 
 #[test]
+fn half_of_a_real_kernel() {
+    let store = guests::Store::of_checkout();
+    let image = or_skip!("half a kernel", store.kernel(guests::Kernel::V6_12Cloud));
+    let whole = std::fs::read(image).expect("the kernel can be read");
+    kernel_refused("half-kernel", &whole[..whole.len() / 2], &[]);
+}
+
+#[test]
 fn a_truncated_compressed_kernel() {
     let mut zipped = guests::initramfs::gzip(&[good_image(), vec![7; 100_000]].concat());
     zipped.truncate(zipped.len() - 20);

@@ -30,7 +30,7 @@ pub struct ImageHeader {
 pub enum BadImage {
     /// The magic number is not there.
     NoMagic,
-    /// The EFI part of the header lies beyond the end.
+    /// The header, or its EFI part, goes on beyond the end.
     CutOff,
 }
 
@@ -40,10 +40,10 @@ impl ImageHeader {
     /// # Errors
     /// When there is none, or it is cut off.
     pub fn parse(head: &[u8]) -> Result<Self, BadImage> {
-        let header = head.first_chunk::<HEADER_LEN>().ok_or(BadImage::NoMagic)?;
-        if header[56..60] != MAGIC {
+        if head.get(56..60) != Some(&MAGIC) {
             return Err(BadImage::NoMagic);
         }
+        let header = head.first_chunk::<HEADER_LEN>().ok_or(BadImage::CutOff)?;
         let image_size = u64_at(header, 16).filter(|&size| size != 0);
         let text_offset = match image_size {
             Some(_) => u64_at(header, 8).unwrap_or(0),
@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(header.file_size, Some(image.len() as u64));
         assert_eq!(pe_machine(&image), Some(0xaa64));
         assert_eq!(ImageHeader::parse(&image[..100]), Err(BadImage::CutOff));
-        assert_eq!(ImageHeader::parse(&image[..60]), Err(BadImage::NoMagic));
+        assert_eq!(ImageHeader::parse(&image[..60]), Err(BadImage::CutOff));
+        assert_eq!(ImageHeader::parse(&image[..50]), Err(BadImage::NoMagic));
     }
 
     proptest! {
