@@ -18,8 +18,15 @@ use portable_atomic::AtomicU128;
 use crate::layout::{Layout, Prot};
 
 const OFFSET_MASK: u64 = PAGE_SIZE - 1;
-/// Slots of one mode.
+/// Slots of one mode of one address space.
 const SLOTS: usize = 512;
+/// Modes, see [`Mode`].
+const MODES: usize = 3;
+/// Address spaces whose slots are kept. A kernel that isolates its page tables from its processes'
+/// changes the address space at every system call and back, so there must be a few.
+const SPACES: usize = 4;
+/// No address space has this number.
+const NO_SPACE: u32 = u32::MAX;
 /// No masked address ever equals this: its low bits are set.
 const NO_TAG: u64 = u64::MAX;
 
@@ -129,10 +136,16 @@ impl Unit for u64 {
     }
 }
 
-/// The cache: [`SLOTS`] slots for each [`Mode`], and the layout they point into.
+/// The cache: [`SLOTS`] slots for each [`Mode`] of each of [`SPACES`] address spaces, and the
+/// layout they point into.
 pub struct FrameCache {
-    entries: Box<[Entry; SLOTS * 3]>,
+    entries: Box<[Entry; SLOTS * MODES * SPACES]>,
+    /// First slot of the current space and mode.
     base: usize,
+    mode: Mode,
+    space: usize,
+    /// Which address space each space's slots belong to.
+    spaces: [u32; SPACES],
     layout: Arc<Layout>,
 }
 
@@ -149,14 +162,21 @@ impl fmt::Debug for FrameCache {
 }
 
 impl FrameCache {
-    /// An empty cache over `layout`, in [`Mode::Kernel`].
+    /// An empty cache over `layout`, in [`Mode::Kernel`] of address space 0.
     #[must_use]
     pub fn new(layout: Arc<Layout>) -> Self {
-        Self {
-            entries: Box::new([EMPTY; SLOTS * 3]),
-            base: Mode::Kernel as usize * SLOTS,
+        let mut spaces = [NO_SPACE; SPACES];
+        spaces[0] = 0;
+        let mut cache = Self {
+            entries: Box::new([EMPTY; SLOTS * MODES * SPACES]),
+            base: 0,
+            mode: Mode::Kernel,
+            space: 0,
+            spaces,
             layout,
-        }
+        };
+        cache.rebase();
+        cache
     }
 
     /// The layout the frames belong to.
@@ -174,26 +194,70 @@ impl FrameCache {
     /// Makes lookups use the slots of `mode`.
     #[inline]
     pub fn set_mode(&mut self, mode: Mode) {
-        self.base = mode as usize * SLOTS;
+        self.mode = mode;
+        self.rebase();
+    }
+
+    /// Makes lookups use the slots of address space `asid`.
+    #[inline]
+    pub fn set_space(&mut self, asid: u16) {
+        if self.spaces[self.space] != u32::from(asid) {
+            self.change_space(u32::from(asid));
+        }
+    }
+
+    fn change_space(&mut self, key: u32) {
+        let kept = self.spaces.iter().position(|&space| space == key);
+        self.space = kept.unwrap_or_else(|| {
+            let oldest = (self.space + 1) % SPACES;
+            self.empty_space(oldest);
+            self.spaces[oldest] = key;
+            oldest
+        });
+        self.rebase();
+    }
+
+    fn rebase(&mut self) {
+        self.base = (self.space * MODES + self.mode as usize) * SLOTS;
+    }
+
+    fn empty_space(&mut self, space: usize) {
+        if self.spaces[space] != NO_SPACE {
+            let first = space * MODES * SLOTS;
+            self.entries[first..first + MODES * SLOTS].fill(EMPTY);
+            self.spaces[space] = NO_SPACE;
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.entries.fill(EMPTY);
+        let current = self.spaces[self.space];
+        for space in 0..SPACES {
+            self.empty_space(space);
+        }
+        self.spaces[self.space] = current;
     }
 
-    /// Forgets what depends on the ASID.
-    pub fn clear_non_global(&mut self) {
-        for entry in self.entries.iter_mut().filter(|e| e.flags & GLOBAL == 0) {
+    /// Forgets what belongs to address space `asid` and does not hold for all.
+    pub fn clear_space(&mut self, asid: u16) {
+        let Some(space) = self
+            .spaces
+            .iter()
+            .position(|&space| space == u32::from(asid))
+        else {
+            return;
+        };
+        let first = space * MODES * SLOTS;
+        let entries = &mut self.entries[first..first + MODES * SLOTS];
+        for entry in entries.iter_mut().filter(|e| e.flags & GLOBAL == 0) {
             *entry = EMPTY;
         }
     }
 
-    /// Forgets the slots that `va` may be in, in every mode.
+    /// Forgets the slots that `va` may be in, in every mode of every address space.
     pub fn evict(&mut self, va: u64) {
-        let slot = slot(va);
-        for mode in 0..3 {
-            self.entries[mode * SLOTS + slot] = EMPTY;
+        for slots in self.entries.as_chunks_mut::<SLOTS>().0 {
+            slots[slot(va)] = EMPTY;
         }
     }
 
@@ -277,7 +341,7 @@ impl FrameCache {
 
     #[inline(always)]
     fn hit<const WRITE: bool>(&self, va: u64, align_mask: u64) -> Option<NonNull<u8>> {
-        // SAFETY: base is one of the three multiples of SLOTS and slot() is below SLOTS.
+        // SAFETY: rebase() makes base the first of SLOTS slots inside, and slot() is below SLOTS.
         let entry = unsafe { self.entries.get_unchecked(self.base + slot(va)) };
         let tag = if WRITE { entry.write } else { entry.read };
         if tag != va & (!OFFSET_MASK | align_mask) {
@@ -369,24 +433,43 @@ mod tests {
     }
 
     #[test]
-    fn modes_and_asids_are_kept_apart() {
+    fn modes_and_address_spaces_are_kept_apart() {
         let mut c = cache();
-        c.fill(
-            0x1000,
-            Gpa(0x4000),
-            Grant {
-                global: true,
-                ..READ
-            },
-        );
+        let global = Grant {
+            global: true,
+            ..READ
+        };
+        c.set_space(7);
+        c.fill(0x1000, Gpa(0x4000), global);
         c.fill(0x2000, Gpa(0x5000), READ);
         c.set_mode(Mode::User);
         assert!(c.atomic::<u8, false>(0x1000).is_none());
         c.set_mode(Mode::Kernel);
-        c.clear_non_global();
+        c.set_space(8);
+        assert!(c.atomic::<u8, false>(0x2000).is_none());
+        c.set_space(7);
+        assert!(c.atomic::<u8, false>(0x2000).is_some());
+        c.clear_space(7);
         assert!(c.atomic::<u8, false>(0x1000).is_some());
         assert!(c.atomic::<u8, false>(0x2000).is_none());
+        c.set_space(9);
         c.evict(0x1000);
+        c.set_space(7);
         assert!(c.atomic::<u8, false>(0x1000).is_none());
+    }
+
+    #[test]
+    fn a_reused_space_starts_empty() {
+        let mut c = cache();
+        for asid in 0..20 {
+            c.set_space(asid);
+            assert!(c.atomic::<u8, false>(0x1000).is_none());
+            c.fill(0x1000, Gpa(0x4000), READ);
+        }
+        c.clear();
+        for asid in (0..20).rev() {
+            c.set_space(asid);
+            assert!(c.atomic::<u8, false>(0x1000).is_none());
+        }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aarch64::Gpa;
 
@@ -49,7 +49,7 @@ const MOST_MAIL: usize = 64;
 /// The CPUs of one VM.
 #[derive(Debug)]
 pub struct Cluster {
-    seats: Box<[Seat]>,
+    seats: Box<[Arc<Seat>]>,
 }
 
 /// What others see of one CPU.
@@ -86,7 +86,7 @@ impl Cluster {
     #[must_use]
     pub fn new(count: u16) -> Self {
         Self {
-            seats: (0..count).map(|_| Seat::default()).collect(),
+            seats: (0..count).map(|_| Arc::default()).collect(),
         }
     }
 
@@ -98,7 +98,7 @@ impl Cluster {
 
     /// The seat of CPU `index`.
     #[must_use]
-    pub fn seat(&self, index: usize) -> Option<&Seat> {
+    pub fn seat(&self, index: usize) -> Option<&Arc<Seat>> {
         self.seats.get(index)
     }
 

@@ -176,11 +176,13 @@ pub struct Cpu {
     pub(crate) fiq: bool,
     pub(crate) index: usize,
     pub(crate) cluster: Arc<Cluster>,
+    seat: Arc<Seat>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Cpu {
-    /// CPU number `index` of `cluster` in its reset state.
+    /// CPU number `index` of `cluster` in its reset state. One that the cluster has no seat for is
+    /// out of the others' reach.
     #[must_use]
     pub fn new(
         index: usize,
@@ -227,6 +229,7 @@ impl Cpu {
             irq: false,
             fiq: false,
             index,
+            seat: cluster.seat(index).cloned().unwrap_or_default(),
             cluster,
             clock,
         };
@@ -234,11 +237,9 @@ impl Cpu {
         cpu
     }
 
+    #[inline(always)]
     pub(crate) fn seat(&self) -> &Seat {
-        // The constructor's caller chose the index; a wrong one is caught on first use.
-        self.cluster
-            .seat(self.index)
-            .expect("a CPU has a seat in its cluster")
+        &self.seat
     }
 
     /// General registers, PC and PSTATE.

@@ -32,7 +32,7 @@ pub fn table() -> &'static Table<Cpu> {
 #[derive(Debug)]
 pub struct Interpreter {
     blocks: BlockCache,
-    jumps: Box<[Jump]>,
+    jumps: Box<[Jump; JUMPS]>,
     empty: Rc<Block>,
 }
 
@@ -54,7 +54,7 @@ impl Interpreter {
             context: NO_CONTEXT,
             block: Rc::clone(&empty),
         };
-        let jumps = vec![jump; JUMPS].into_boxed_slice();
+        let jumps = Box::new(std::array::from_fn(|_| jump.clone()));
         Self {
             blocks: BlockCache::new(most_ops),
             jumps,
@@ -140,7 +140,7 @@ impl Interpreter {
     }
 
     fn forget_jumps(&mut self) {
-        for jump in &mut self.jumps {
+        for jump in self.jumps.iter_mut() {
             jump.context = NO_CONTEXT;
             jump.block = Rc::clone(&self.empty);
         }
@@ -244,22 +244,33 @@ impl Interpreter {
     }
 }
 
-/// Runs a block from its start. On `Err` the PC is at the instruction that stopped.
+/// Runs a block from its start, and again while it branches to itself and nothing else is wanted.
+/// On `Err` the PC is at the instruction that stopped.
 #[inline(always)]
 fn exec(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
     let start = cpu.pc;
+    let context = cpu.context;
+    let count = block.ops.len() as u64;
     cpu.block_pc = start;
-    cpu.pc = start.wrapping_add(4 * block.ops.len() as u64);
-    for op in &block.ops {
-        if let Err(stop) = (op.exec)(cpu, &op.args) {
-            let off = u64::from(op.args.off);
-            cpu.pc = start.wrapping_add(off);
-            cpu.retired += off / 4;
-            return Err(stop);
+    loop {
+        cpu.pc = start.wrapping_add(4 * count);
+        for op in &block.ops {
+            if let Err(stop) = (op.exec)(cpu, &op.args) {
+                let off = u64::from(op.args.off);
+                cpu.pc = start.wrapping_add(off);
+                cpu.retired += off / 4;
+                return Err(stop);
+            }
+        }
+        cpu.retired += count;
+        if cpu.pc != start
+            || cpu.retired >= cpu.stop_at
+            || cpu.seat().wants_attention()
+            || cpu.context != context
+        {
+            return Ok(());
         }
     }
-    cpu.retired += block.ops.len() as u64;
-    Ok(())
 }
 
 impl Emitter for Cpu {

@@ -220,9 +220,7 @@ impl Cpu {
             Request::Everything => self.flush_translations(),
             Request::Asid(asid) => {
                 self.tlb.clear_asid(asid);
-                if asid == self.asid() {
-                    self.frames.clear_non_global();
-                }
+                self.frames.clear_space(asid);
                 if self.tlb.may_be_code_of(asid) {
                     self.outdate_code();
                 }

@@ -82,10 +82,11 @@ impl Cpu {
         }
         if direction == Direction::Execute {
             self.tlb.note_code(page);
-            if self.el() == 0 {
+            if self.el() == 0 || !leaf.is_global() {
                 self.tlb.note_code_of(asid);
-            } else {
-                self.runs_private_code |= !leaf.is_global();
+            }
+            if self.el() != 0 {
+                self.note_kernel_code(leaf);
             }
         }
         Ok(Translation {
@@ -108,6 +109,14 @@ impl Cpu {
         }
         self.tlb.insert(va / PAGE_SIZE, asid, leaf);
         Ok(leaf)
+    }
+
+    /// Code that EL1 runs may be shared by all address spaces or belong to this one.
+    fn note_kernel_code(&mut self, leaf: Leaf) {
+        if !leaf.is_global() && !self.runs_private_code {
+            self.runs_private_code = true;
+            self.refresh();
+        }
     }
 
     fn allows(&self, leaf: Leaf, direction: Direction) -> bool {
@@ -178,8 +187,11 @@ impl Cpu {
     /// change of PSTATE's mode, PAN, IL or SS, of the ASID and of `CPACR_EL1`.
     pub(crate) fn refresh(&mut self) {
         self.set_access_mode(self.mode());
-        // Kernel code is shared by all address spaces; `runs_private_code` covers the rest.
-        let asid = if self.el() == 0 { self.asid() } else { 0 };
+        let asid = self.asid();
+        self.frames.set_space(asid);
+        // Kernel code is mostly shared by all address spaces, and so are jumps to it then.
+        let private = self.el() == 0 || self.runs_private_code;
+        let asid = if private { asid } else { 0 };
         let illegal = self.pstate & pstate::IL != 0;
         self.context = u64::from(self.epoch) << 32
             | u64::from(asid) << 8
@@ -215,12 +227,7 @@ impl Cpu {
         if asid == before {
             return;
         }
-        self.frames.clear_non_global();
-        if self.runs_private_code {
-            self.outdate_code();
-        } else {
-            self.refresh();
-        }
+        self.refresh();
         // Others no longer wait for us to forget what belongs to the ASID we left, and we must
         // not use what we remember of the new one before we have read our mail.
         if self.seat().is_running() && self.seat().announce_asid(asid) {

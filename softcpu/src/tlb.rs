@@ -89,7 +89,7 @@ impl Tlb {
         self.code.insert(page);
     }
 
-    /// Remembers that code of this address space is run at EL0.
+    /// Remembers that code of this address space alone is run.
     pub fn note_code_of(&mut self, asid: u16) {
         self.code.insert(ASID_KEY | u64::from(asid));
     }
