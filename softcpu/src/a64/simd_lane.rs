@@ -265,11 +265,11 @@ flip! { i8 u8; i16 u16; i32 u32; i64 u64; }
 ///
 /// A `u128` is taken apart by shifts, which compilers do not turn back into vector instructions.
 /// Hiding that the bytes come from one makes them loads from memory, which they do: the difference
-/// is tenfold. A single lane is better off with the shift.
+/// is tenfold. A single lane and lanes of 64 bits are better off with the shift.
 #[inline(always)]
 pub fn split<T: Lane, const N: usize>(v: u128) -> [T; N] {
-    if N == 1 {
-        return [T::from_bits(v); N];
+    if N == 1 || T::BITS == 64 {
+        return std::array::from_fn(|i| T::from_bits(v >> (64 * i)));
     }
     let bytes = black_box(v.to_le_bytes());
     std::array::from_fn(|i| T::load(&bytes, i))
@@ -278,8 +278,9 @@ pub fn split<T: Lane, const N: usize>(v: u128) -> [T; N] {
 /// The vector of these lanes, zero above; [`split`] says why it hides its bytes.
 #[inline(always)]
 pub fn join<T: Lane, const N: usize>(lanes: [T; N]) -> u128 {
-    if N == 1 {
-        return lanes[0].to_bits();
+    if N == 1 || T::BITS == 64 {
+        let bits = lanes.into_iter().enumerate();
+        return bits.fold(0, |v, (i, lane)| v | lane.to_bits() << (64 * i));
     }
     if N as u32 * T::BITS <= 64 {
         let mut bytes = [0; 8];
