@@ -154,3 +154,80 @@ pub fn rows<E: Emitter>(t: &mut Table<E>) {
     t.row(S, "SHA1SU1", "01011110 00101000 000110.. ........", regs, dn::<E, Sha1su1>);
     t.row(S, "SHA256SU0", "01011110 00101000 001010.. ........", regs, dn::<E, Sha256su0>);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one padded block of the message "abc", as big-endian words.
+    const BLOCK: [u128; 4] = [0x6162_6380, 0, 0, 24 << 96];
+
+    fn words(v: u128) -> [u32; 4] {
+        split(v)
+    }
+
+    #[test]
+    fn sha1_of_abc() {
+        let env = &mut FpEnv::default();
+        let start = join([0x6745_2301u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476]);
+        let (mut abcd, mut e) = (start, 0xc3d2_e1f0);
+        let mut w = BLOCK;
+        for group in 0..20 {
+            let k = [0x5a82_7999u32, 0x6ed9_eba1, 0x8f1b_bcdc, 0xca62_c1d6][group / 5];
+            let wk = join(words(w[0]).map(|w| w.wrapping_add(k)));
+            let next_e = Sha1h::eval(env, 0, abcd);
+            abcd = match group / 5 {
+                0 => Sha1c::eval(env, 0, abcd, e, wk),
+                2 => Sha1m::eval(env, 0, abcd, e, wk),
+                _ => Sha1p::eval(env, 0, abcd, e, wk),
+            };
+            e = next_e;
+            let next = Sha1su0::eval(env, 0, w[0], w[1], w[2]);
+            w = [w[1], w[2], w[3], Sha1su1::eval(env, 0, next, w[3])];
+        }
+        let sum = |i: usize| words(start)[i].wrapping_add(words(abcd)[i]);
+        let digest = [
+            sum(0),
+            sum(1),
+            sum(2),
+            sum(3),
+            0xc3d2_e1f0u32.wrapping_add(e as u32),
+        ];
+        let expected = [
+            0xa999_3e36,
+            0x4706_816a,
+            0xba3e_2571,
+            0x7850_c26c,
+            0x9cd0_d89d,
+        ];
+        assert_eq!(digest, expected);
+    }
+
+    #[test]
+    fn sha256_schedule_and_rounds_from_their_definitions() {
+        let env = &mut FpEnv::default();
+        let (x, y, w) = (
+            0x6a09_e667_bb67_ae85_3c6e_f372_a54f_f53a_u128,
+            0x510e_527f_9b05_688c_1f83_d9ab_5be0_cd19,
+            0x0123_4567_89ab_cdef_fedc_ba98_7654_3210,
+        );
+        let (new_x, new_y) = sha256_rounds(x, y, w);
+        assert_eq!(Sha256h::eval(env, 0, x, y, w), new_x);
+        assert_eq!(Sha256h2::eval(env, 0, y, x, w), new_y);
+        // Word 0 of the schedule: w0 + sigma0(w1), then + w9 + sigma1(w14).
+        let message: Vec<u32> = [x, y, w, x ^ y].into_iter().flat_map(words).collect();
+        let partial = Sha256su0::eval(env, 0, x, y);
+        let next = words(Sha256su1::eval(env, 0, partial, w, x ^ y));
+        let sigma0 = |w: u32| w.rotate_right(7) ^ w.rotate_right(18) ^ (w >> 3);
+        let sigma1 = |w: u32| w.rotate_right(17) ^ w.rotate_right(19) ^ (w >> 10);
+        let mut all = message;
+        for i in 16..20 {
+            let w = sigma1(all[i - 2])
+                .wrapping_add(all[i - 7])
+                .wrapping_add(sigma0(all[i - 15]))
+                .wrapping_add(all[i - 16]);
+            all.push(w);
+        }
+        assert_eq!(next[..], all[16..]);
+    }
+}

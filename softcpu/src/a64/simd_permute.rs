@@ -138,3 +138,38 @@ pub fn rows<E: Emitter>(t: &mut Table<E>) {
     t.row(S, "TBX (8B)", "00001110 000..... 0..100.. ........", table_args, table_lookup::<E, 8, true>);
     t.row(S, "TBX (16B)", "01001110 000..... 0..100.. ........", table_args, table_lookup::<E, 16, true>);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOW: u128 = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
+    const HIGH: u128 = 0x1f1e_1d1c_1b1a_1918_1716_1514_1312_1110;
+
+    #[test]
+    fn lanes_go_where_the_manual_draws_them() {
+        let env = &mut FpEnv::default();
+        let uzp = Uzp::<u8, 8, 1>::eval(env, 0, LOW, HIGH);
+        assert_eq!(uzp, 0x1715_1311_0705_0301);
+        let zip = Zip::<u8, 8, 1>::eval(env, 0, LOW, HIGH);
+        assert_eq!(zip, 0x1707_1606_1505_1404);
+        let trn = Trn::<u16, 4, 1>::eval(env, 0, LOW, HIGH);
+        assert_eq!(trn, 0x1716_0706_1312_0302);
+    }
+
+    #[test]
+    fn ext_takes_bytes_from_the_middle_of_the_pair() {
+        let env = &mut FpEnv::default();
+        assert_eq!(Ext::<64>::eval(env, 3, LOW, HIGH), 0x1211_1007_0605_0403);
+        assert_eq!(Ext::<128>::eval(env, 0, LOW, HIGH), LOW);
+        let shifted = LOW >> 120 | HIGH << 8;
+        assert_eq!(Ext::<128>::eval(env, 15, LOW, HIGH), shifted);
+    }
+
+    #[test]
+    fn lookups_leave_what_points_elsewhere() {
+        let env = &mut FpEnv::default();
+        let r = Lookup::<8>::eval(env, 16, u128::MAX, HIGH, 0x2010_1f00);
+        assert_eq!(r, 0xffff_ffff_ff10_1fff);
+    }
+}

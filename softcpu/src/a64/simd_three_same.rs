@@ -277,3 +277,61 @@ fn scalar<E: Emitter>(t: &mut Table<E>) {
         "SQRDMLSH" "1" "0.....100011" v3 Qrdmlsh: i16 i32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emitter::Vec2;
+    use crate::fp::fpsr;
+
+    /// `O` on scalars, and whether it saturated.
+    fn on<O: Op2<T, R = T>, T: Lane>(a: T, b: T) -> (u128, bool) {
+        let mut env = FpEnv::default();
+        let r = Map::<O, T, 1>::eval(&mut env, 0, a.to_bits(), b.to_bits());
+        (r, env.fpsr & fpsr::QC != 0)
+    }
+
+    #[test]
+    fn saturation_is_recorded_only_when_it_happens() {
+        assert_eq!(on::<Qadd, i8>(100, 27), (127, false));
+        assert_eq!(on::<Qadd, i8>(100, 28), (127, true));
+        assert_eq!(on::<Qsub, u16>(1, 2), (0, true));
+        assert_eq!(on::<Qdmulh, i16>(i16::MIN, i16::MIN), (0x7fff, true));
+        assert_eq!(on::<Qrdmulh, i32>(i32::MAX, i32::MAX), (0x7fff_fffe, false));
+    }
+
+    #[test]
+    fn lanes_beyond_the_arrangement_neither_count_nor_stay() {
+        let mut env = FpEnv::default();
+        let above = u128::MAX << 64;
+        let r = Map::<Qadd, u8, 8>::eval(&mut env, 0, above | 1, above | 2);
+        assert_eq!((r, env.fpsr), (3, 0));
+    }
+
+    #[test]
+    fn halving_keeps_the_carry() {
+        assert_eq!(on::<Hadd, u8>(255, 255).0, 255);
+        assert_eq!(on::<Hadd, i8>(-128, -127).0, 0x80);
+        assert_eq!(on::<Rhadd, u8>(255, 254).0, 255);
+        assert_eq!(on::<Hsub, u8>(0, 1).0, 0xff);
+    }
+
+    #[test]
+    fn register_shifts_go_both_ways() {
+        assert_eq!(on::<Shl, i8>(-128, -7).0, 0xff);
+        assert_eq!(on::<Rshl, u8>(0x81, -8i8 as u8).0, 1);
+        assert_eq!(on::<Rshl, u8>(0x81, -9i8 as u8).0, 0);
+        assert_eq!(on::<Qshl, u8>(1, 8), (255, true));
+        assert_eq!(on::<Qshl, i64>(-1, 63), (1 << 63, false));
+    }
+
+    #[test]
+    fn dot_products_take_four_bytes_each() {
+        let mut env = FpEnv::default();
+        let (a, b) = (0x0403_0201_ffff_ffff, 0x0101_0101_0202_0202);
+        let signed = Dot::<i8, 2>::eval(&mut env, 0, 1, a, b);
+        assert_eq!(signed, 10 << 32 | u128::from(-7i32 as u32));
+        let unsigned = Dot::<u8, 2>::eval(&mut env, 0, 0, a, b);
+        assert_eq!(unsigned, (10 << 32) | (4 * 255 * 2));
+    }
+}
