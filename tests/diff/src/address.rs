@@ -3,7 +3,7 @@
 //! This is a second, independent reading of the addressing modes (Arm ARM C4.1.95). If it and the
 //! opcode table disagree, the access misses the window and faults, which shows as a mismatch.
 
-use crate::place::WINDOW;
+use crate::place::{PAGES, WINDOW};
 use crate::rng::Rng;
 use crate::state::State;
 
@@ -94,7 +94,7 @@ impl Form {
         }
         match self {
             Self::Literal => {}
-            Self::Base { n, offset } => put_base(state, n, target.wrapping_sub(offset as u64)),
+            Self::Base { n, offset } => put_base(state, n, target.wrapping_sub(offset as u64), rng),
             Self::Index {
                 n,
                 m,
@@ -112,21 +112,37 @@ impl Form {
                         small as u64
                     };
                 }
-                put_base(state, n, target.wrapping_sub(index as u64));
+                put_base(state, n, target.wrapping_sub(index as u64), rng);
             }
         }
     }
 }
 
+/// As [`inside`]; now and then near or beyond the ends of the pages.
+fn target(rng: &mut Rng) -> u64 {
+    if rng.one_in(64) {
+        let edge = rng.pick(&[PAGES.start, PAGES.end]);
+        return (edge + rng.below(128) - 64) & !(rng.pick(&[1, 8, 16]) - 1);
+    }
+    inside(rng)
+}
+
 /// An address in the window with room for 64 bytes on either side, mostly aligned.
-pub fn target(rng: &mut Rng) -> u64 {
+pub fn inside(rng: &mut Rng) -> u64 {
     let room = WINDOW.end - WINDOW.start - 128;
     let align = rng.pick(&[1, 2, 4, 8, 16, 16, 16, 16]);
     (WINDOW.start + 64 + rng.below(room)) & !(align - 1)
 }
 
 /// Sets a base register; SP stays aligned, as its users must keep it.
-fn put_base(state: &mut State, n: usize, value: u64) {
+fn put_base(state: &mut State, n: usize, value: u64, rng: &mut Rng) {
+    // The top byte of an address is ignored.
+    let tag = if rng.one_in(8) {
+        rng.below(256) << 56
+    } else {
+        0
+    };
+    let value = value ^ tag;
     match state.x.get_mut(n) {
         Some(x) => *x = value,
         None => state.sp = value & !15,

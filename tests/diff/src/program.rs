@@ -3,7 +3,7 @@
 use softcpu::Cpu;
 use softcpu::table::{Kind, Row, Table};
 
-use crate::address::{Form, field, signed, target};
+use crate::address::{Form, field, inside, signed};
 use crate::place::{CODE, PAGES, RUNNER, SLOT, WINDOW, WINDOW_BYTES};
 use crate::rng::Rng;
 use crate::skip::{self, is_store_exclusive};
@@ -166,7 +166,7 @@ fn aim_system(insn: u32, state: &mut State, rng: &mut Rng) {
         return;
     };
     if is_maintenance(insn) {
-        *x = target(rng);
+        *x = inside(rng);
     }
     for (msr, bits) in [MSR_FPCR, MSR_FPSR] {
         if insn & !0x1f == msr {

@@ -73,8 +73,8 @@ const RULES: [Rule; 9] = [
         holds: |_, _, insn| insn & 0xffff_ffe0 == 0xd53b_0020,
     },
     Rule {
-        name: "cache maintenance at address 0",
-        reason: "the emulator does not look whether anything is mapped there",
+        name: "cache maintenance at address 0, where nothing is mapped",
+        reason: "the emulator does not look whether anything is mapped",
         holds: |_, row, insn| {
             (row.starts_with("DC C") || row.starts_with("IC I")) && field(insn, 0, 5) == 31
         },

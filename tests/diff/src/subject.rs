@@ -23,6 +23,11 @@ const TABLES: u64 = BASE + 0x11_0000;
 /// Where exceptions go.
 const VECTORS: u64 = BASE + 0x10_0000;
 
+/// `SVC #0`
+const SVC: u32 = 0xd400_0001;
+/// `HVC #0`
+const HVC: u32 = 0xd400_0002;
+
 /// `SCTLR_EL1` as Linux has it for user programs: MMU, caches, and EL0 may use `DC ZVA`, `CTR_EL0`,
 /// cache maintenance, WFE and WFI; misaligned accesses are fine.
 const SCTLR: u64 = 1 | 1 << 2 | 1 << 12 | 1 << 14 | 1 << 15 | 1 << 16 | 1 << 18 | 1 << 26;
@@ -49,6 +54,8 @@ pub struct Subject {
     cpu: Cpu,
     interpreter: Interpreter,
     memory: Arc<Region>,
+    /// Whether the next batch runs at a stretch; every other does.
+    blocks: bool,
 }
 
 impl Subject {
@@ -78,6 +85,7 @@ impl Subject {
             cpu,
             interpreter: Interpreter::new(MOST_OPS),
             memory,
+            blocks: false,
         };
         subject.fill()?;
         Ok(subject)
@@ -103,7 +111,10 @@ impl Subject {
         for page in PAGES.step_by(0x1000) {
             entry(3, page >> 12 & 511, page | PAGE | EL0 | UXN)?;
         }
-        entry(3, VECTORS >> 12 & 511, VECTORS | PAGE)?;
+        entry(3, VECTORS >> 12 & 511, VECTORS | PAGE | UXN)?;
+        // Synchronous exceptions from EL0.
+        self.memory
+            .write(VECTORS + 0x400 - BASE, &HVC.to_le_bytes())?;
         for at in CODE.step_by(4) {
             self.memory.write(at - BASE, &BRK.to_le_bytes())?;
         }
@@ -116,20 +127,29 @@ impl Subject {
     /// When a program does not fit.
     pub fn run(&mut self, batch: &Batch) -> Result<Outcomes, Error> {
         self.write_code(&batch.words)?;
+        self.blocks = !self.blocks;
         let window = batch.window.as_deref();
-        if let Some(window) = window {
-            self.memory.write(PAGES.start - BASE, &spread(window))?;
-        }
+        let pages = window.map(spread).unwrap_or_default();
+        self.memory.write(PAGES.start - BASE, &pages)?;
         let mut outcomes = Outcomes::default();
         for case in &batch.cases {
             if let Some(window) = window {
                 self.memory.write(WINDOW.start - BASE, window)?;
             }
-            let (end, state) = self.case(case, batch.words.len());
+            self.set(case);
+            let (end, state) = if self.blocks {
+                self.run_blocks(batch.words.len())
+            } else {
+                self.run_steps(batch.words.len())
+            };
             let mut after = Vec::new();
             if window.is_some() {
                 after = vec![0; WINDOW_BYTES];
                 self.memory.read(WINDOW.start - BASE, &mut after)?;
+            }
+            if end != End::Done {
+                // What a faulting store did before it faulted is not defined.
+                self.memory.write(PAGES.start - BASE, &pages)?;
             }
             outcomes.cases.push(Outcome {
                 end,
@@ -149,16 +169,38 @@ impl Subject {
             return Err(Error::TooLong(words.len()));
         }
         let rest = std::iter::repeat_n(BRK, MOST_WORDS - words.len());
-        let words = words.iter().copied().chain(rest);
+        let words = words.iter().copied().chain([SVC]).chain(rest);
         let code: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
         self.memory.write(SLOT - BASE, &code)?;
         self.interpreter.forget_code();
         Ok(())
     }
 
-    /// Runs one case, instruction by instruction.
-    fn case(&mut self, state: &State, words: usize) -> (End, State) {
-        self.set(state);
+    /// Runs the program at a stretch. After it stands an SVC, and where that goes, an HVC.
+    fn run_blocks(&mut self, words: usize) -> (End, State) {
+        let event = loop {
+            let event = self.interpreter.run(&mut self.cpu);
+            if event != Event::Wfi {
+                break event;
+            }
+            // Nothing to wait for: go on, as the oracle does.
+            self.cpu.reply(Reply::Done);
+        };
+        if event != Event::Hvc(0) {
+            return (End::Signal(Signal::Alarm), self.get());
+        }
+        let (end, mut state) = self.exception();
+        self.cpu.reply(Reply::Call([0; 4]));
+        let after = SLOT + 4 * words as u64 + 4;
+        if end == End::Signal(Signal::Sys) && state.pc == after {
+            state.pc = after - 4;
+            return (End::Done, state);
+        }
+        (end, state)
+    }
+
+    /// Runs the program instruction by instruction.
+    fn run_steps(&mut self, words: usize) -> (End, State) {
         for i in 0..words {
             if self.cpu.core().pc != SLOT + 4 * i as u64 {
                 break;
