@@ -35,7 +35,7 @@ impl Cpu {
         if self.pstate & pstate::IL != 0 {
             return Err(self.raise(Ec::IllegalState, 0, None));
         }
-        if self.pc % 4 != 0 {
+        if !self.pc.is_multiple_of(4) {
             return Err(self.raise(Ec::PcAlignment, 0, Some(self.pc)));
         }
         Ok(self.translate(self.pc, Direction::Execute)?.gpa)

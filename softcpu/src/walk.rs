@@ -199,13 +199,10 @@ impl Regime {
         let mut set = |flag, on: bool| flags |= if on { flag } else { 0 };
         set(Leaf::EL0_READ, user);
         set(Leaf::EL0_WRITE, user && writable);
-        set(Leaf::EL0_EXEC, !uxn && !(no_write_exec && user));
+        set(Leaf::EL0_EXEC, !(uxn || no_write_exec && user));
         set(Leaf::EL1_WRITE, writable);
         // What EL0 can write, EL1 never executes.
-        set(
-            Leaf::EL1_EXEC,
-            !pxn && !no_write_exec && !(user && writable),
-        );
+        set(Leaf::EL1_EXEC, !(pxn || no_write_exec || user && writable));
         set(Leaf::GLOBAL, !bit(descriptor, 11));
         set(Leaf::DEVICE, attr & 0xf0 == 0);
         Ok(Leaf {

@@ -148,7 +148,7 @@ fn cas<E: Emitter, const LOG2: u8>(e: &mut E, a: &Args) -> Done<E> {
 
 /// Register pairs start at even registers; the second of the last pair is the zero register.
 fn casp_args(insn: u32) -> Option<Args> {
-    (rm(insn) % 2 == 0 && reg(insn, 0) % 2 == 0).then_some(())?;
+    (rm(insn).is_multiple_of(2) && reg(insn, 0).is_multiple_of(2)).then_some(())?;
     cas_args(insn)
 }
 
