@@ -113,7 +113,7 @@ pub(crate) struct Exception {
 pub(crate) struct LoopGuard {
     /// Instructions retired at the last synchronous exception.
     pub retired: u64,
-    /// How often it has been taken at its own vector since.
+    /// How many were taken since, without an instruction between.
     pub repeats: u32,
 }
 

@@ -18,7 +18,9 @@ const FIQ: u64 = 0x100;
 
 /// `SCTLR_EL1.SPAN`
 const SPAN: u64 = 1 << 23;
-/// Synchronous exceptions at their own vector before the CPU counts as caught in a loop.
+/// Synchronous exceptions in a row, with no instruction between, before the CPU counts as caught in
+/// a loop. Addresses do not matter: with a tagged `VBAR_EL1`, or two vectors that fault in turn, the
+/// CPU is caught as well.
 const MOST_REPEATS: u32 = 100;
 /// ISS of data aborts: the access was a write.
 const WNR: u32 = 1 << 6;
@@ -131,11 +133,10 @@ impl Cpu {
         if let Some(far) = far {
             self.sys[Saved::FarEl1] = far;
         }
-        let from = self.pc;
         self.enter_vector(SYNCHRONOUS);
-        let again = self.pc == from && self.retired == self.loop_guard.retired;
+        let stuck = self.retired == self.loop_guard.retired;
         self.loop_guard.retired = self.retired;
-        self.loop_guard.repeats = if again {
+        self.loop_guard.repeats = if stuck {
             self.loop_guard.repeats + 1
         } else {
             0
@@ -209,5 +210,50 @@ impl Cpu {
             self.look_up_soon();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aarch64::Saved;
+    use memory::Layout;
+
+    use crate::cluster::{Clock, Cluster};
+    use crate::{Cpu, Event, Interpreter};
+
+    #[derive(Debug)]
+    struct Still;
+
+    impl Clock for Still {
+        fn counter(&self) -> u64 {
+            0
+        }
+        fn frequency(&self) -> u64 {
+            1
+        }
+    }
+
+    /// The vector at which a CPU without memory is caught.
+    fn caught_at(vbar: u64, tcr: u64, sctlr: u64) -> Event {
+        let layout = Arc::new(Layout::default());
+        let mut cpu = Cpu::new(0, Arc::new(Cluster::new(1)), Arc::new(Still), layout);
+        cpu.set_saved(Saved::VbarEl1, vbar);
+        cpu.set_saved(Saved::TcrEl1, tcr);
+        cpu.set_saved(Saved::SctlrEl1, sctlr);
+        Interpreter::new(16).run(&mut cpu)
+    }
+
+    #[test]
+    fn a_vector_without_memory_ends_the_run() {
+        assert_eq!(caught_at(0x1000, 0, 0), Event::ExceptionLoop(0x1200));
+    }
+
+    #[test]
+    fn a_vector_with_a_tag_ends_the_run() {
+        const TBI0: u64 = 1 << 37;
+        let event = caught_at(0x1d00_0000_0000_1000, TBI0 | 25, 1);
+        assert!(matches!(event, Event::ExceptionLoop(_)), "{event:?}");
     }
 }
