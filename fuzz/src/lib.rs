@@ -12,6 +12,7 @@
 
 pub mod bytes;
 pub mod campaign;
+pub mod guest;
 pub mod mutate;
 pub mod random;
 pub mod targets;
@@ -95,6 +96,13 @@ pub const TARGETS: &[Target] = &[
         seeds: no_seeds,
         longest: 512,
         weight: 2,
+    },
+    Target {
+        name: "cpu",
+        run: targets::cpu::cpu,
+        seeds: no_seeds,
+        longest: 1024,
+        weight: 12,
     },
     Target {
         name: "peripherals",
