@@ -105,6 +105,13 @@ pub const TARGETS: &[Target] = &[
         weight: 12,
     },
     Target {
+        name: "machine",
+        run: targets::machine::machine,
+        seeds: no_seeds,
+        longest: 1500,
+        weight: 16,
+    },
+    Target {
         name: "peripherals",
         run: targets::peripherals::peripherals,
         seeds: no_seeds,

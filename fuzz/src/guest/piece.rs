@@ -119,6 +119,21 @@ fn interrupts(bytes: &mut Bytes<'_>) -> Vec<u32> {
     code
 }
 
+/// `CPU_ON` of a vCPU, somewhere into the code.
+pub fn start(vcpu: u16, bytes: &mut Bytes<'_>) -> Vec<u32> {
+    let entry = LOADED_AT + 0x1000 + bytes.below(0x100) * 4;
+    hvc([0xc400_0003, VcpuId(vcpu).affinity(), entry, bytes.value()])
+}
+
+fn hvc(arguments: [u64; 4]) -> Vec<u32> {
+    let registers = (0..).zip(arguments);
+    let mut code: Vec<u32> = registers
+        .flat_map(|(reg, value)| asm::set(reg, value))
+        .collect();
+    code.push(asm::HVC);
+    code
+}
+
 /// A firmware call, most likely of PSCI.
 fn call(bytes: &mut Bytes<'_>) -> Vec<u32> {
     let family = bytes.pick(&[0x8400_0000, 0xc400_0000, 0x8000_0000]);
@@ -137,16 +152,12 @@ fn call(bytes: &mut Bytes<'_>) -> Vec<u32> {
         0 => address(bytes),
         _ => LOADED_AT + 0x1000 + bytes.below(0x100) * 4,
     };
-    let arguments = [function, target, entry, bytes.value()];
-    let mut code: Vec<u32> = (0..)
-        .zip(arguments)
-        .flat_map(|(reg, value)| asm::set(reg, value))
-        .collect();
-    code.push(match bytes.below(4) {
-        0 => asm::SMC,
-        1 => asm::HVC | bytes.u32() & 0x1f_ffe0,
-        _ => asm::HVC,
-    });
+    let mut code = hvc([function, target, entry, bytes.value()]);
+    match bytes.below(8) {
+        0 => code.push(asm::SMC),
+        1 => code.push(asm::HVC | bytes.u32() & 0x1f_ffe0),
+        _ => {}
+    }
     code
 }
 

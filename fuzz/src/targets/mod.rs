@@ -6,5 +6,6 @@ pub mod cpu;
 pub mod device_tree;
 pub mod gic;
 pub mod layout;
+pub mod machine;
 pub mod peripherals;
 pub mod psci;
