@@ -32,6 +32,8 @@ pub fn armlet() -> Result<PathBuf, String> {
 pub struct Outcome {
     /// Exit status; `None` if a signal ended it.
     pub status: Option<i32>,
+    /// It did not end by itself, but was stopped when its time was up.
+    pub stopped: bool,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
@@ -51,12 +53,13 @@ pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Outcome {
         .expect("armlet starts");
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
-    let status = wait(&mut child, limit).and_then(|status| status.code());
+    let status = wait(&mut child, limit);
     let text = |thread: std::thread::JoinHandle<Vec<u8>>| {
         String::from_utf8_lossy(&thread.join().expect("reader")).into_owned()
     };
     Outcome {
-        status,
+        status: status.and_then(|status| status.code()),
+        stopped: status.is_none(),
         stdout: text(stdout),
         stderr: text(stderr),
     }

@@ -39,6 +39,7 @@ fn refused(test: &str, arguments: &[&str], named: &[&str]) {
     let program = or_skip!(test, armlet());
     let Outcome {
         status,
+        stopped: _,
         stdout,
         stderr,
     } = run(
@@ -299,4 +300,52 @@ fn a_command_line_too_long() {
         &["--cmdline", &"x".repeat(100_000)],
         &["cmdline"],
     );
+}
+
+/// Files that look like something, and are damaged.
+fn damaged_file(random: &mut impl FnMut() -> usize) -> Vec<u8> {
+    let start: &[u8] = match random() % 6 {
+        0 => &image_header(0x1000, 0b1010),
+        1 => b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
+        2 => b"\x28\xb5\x2f\xfd\x04\x00",
+        3 => b"MZ\0\0zimg\x40\0\0\0\xff\0\0\0",
+        4 => b"\x7fELF\x02\x01\x01",
+        _ => b"",
+    };
+    let mut file = start.to_vec();
+    file.extend((0..random() % 5000).map(|_| random() as u8));
+    for _ in 0..random() % 4 {
+        let at = random() % file.len().max(1);
+        if let Some(byte) = file.get_mut(at) {
+            *byte = random() as u8;
+        }
+    }
+    file
+}
+
+#[test]
+fn damaged_files_end_in_good_order() {
+    let program = or_skip!("damaged files", armlet());
+    let scratch = Scratch::new("damaged");
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize
+    };
+    for round in 0..40 {
+        let kernel = scratch.file("kernel", &damaged_file(&mut random));
+        let initrd = scratch.file("initrd", &damaged_file(&mut random));
+        let arguments = ["run", "--accel", "soft", "--memory", "16M", "--no-reboot"];
+        let files = ["--kernel", &kernel, "--initrd", &initrd];
+        let limit = Duration::from_millis(500);
+        let outcome = run(&program, &[&arguments[..], &files].concat(), limit);
+        // What looks like code runs, perhaps for ever.
+        let good = matches!(outcome.status, Some(0 | BAD_INPUT | 3)) || outcome.stopped;
+        assert!(
+            good && !outcome.stderr.contains("panicked"),
+            "round {round}: {outcome:?}"
+        );
+    }
 }
