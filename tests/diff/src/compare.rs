@@ -1,7 +1,5 @@
 //! Are the two sides equal?
 
-use std::ops::Range;
-
 use crate::oracle::{Outcome, Outcomes};
 use crate::place::{PAGES, SLOT, WINDOW};
 use crate::program::Batch;
@@ -11,11 +9,9 @@ use crate::state::{End, Signal, State};
 /// The first case in which the sides differ.
 #[must_use]
 pub fn first_difference(batch: &Batch, oracle: &Outcomes, armlet: &Outcomes) -> Option<Mismatch> {
-    let code = SLOT..SLOT + 4 * batch.words.len() as u64;
     for ((case, oracle), armlet) in batch.cases.iter().zip(&oracle.cases).zip(&armlet.cases) {
-        let oracle = landed(oracle, &code);
-        let armlet = landed(armlet, &code);
-        let what = differences(&oracle, &armlet);
+        let ends = [oracle, armlet].map(|outcome| end(batch, outcome));
+        let what = differences(ends, oracle, armlet);
         if !what.is_empty() {
             return Some(mismatch(batch, case, what));
         }
@@ -40,30 +36,32 @@ fn mismatch(batch: &Batch, case: &State, what: Vec<String>) -> Mismatch {
     }
 }
 
-/// A branch out of the slot ends where nothing can be executed; that is no fault of the program.
-fn landed(outcome: &Outcome, code: &Range<u64>) -> Outcome {
-    let End::Signal(signal) = outcome.end else {
-        return outcome.clone();
-    };
-    let fetched = matches!(signal, Signal::Trap | Signal::Segv | Signal::Bus);
-    Outcome {
-        end: if fetched && !code.contains(&outcome.state.pc) {
+/// How a case ended. A branch out of the slot ends where nothing can be executed; that is no fault
+/// of the program.
+#[must_use]
+pub fn end(batch: &Batch, outcome: &Outcome) -> End {
+    let code = SLOT..SLOT + 4 * batch.words.len() as u64;
+    match outcome.end {
+        End::Signal(Signal::Trap | Signal::Segv | Signal::Bus)
+            if !code.contains(&outcome.state.pc) =>
+        {
             End::Done
-        } else {
-            outcome.end
-        },
-        ..outcome.clone()
+        }
+        end @ (End::Done | End::Signal(_)) => end,
     }
 }
 
-fn differences(oracle: &Outcome, armlet: &Outcome) -> Vec<String> {
-    if oracle.end != armlet.end {
+fn differences(ends: [End; 2], oracle: &Outcome, armlet: &Outcome) -> Vec<String> {
+    if ends[0] != ends[1] {
         return vec![format!(
             "oracle: {} at {:#x}, armlet: {} at {:#x}",
             oracle.end, oracle.state.pc, armlet.end, armlet.state.pc
         )];
     }
-    let faulted = oracle.end != End::Done;
+    let faulted = ends[0] != End::Done;
+    if oracle.state == armlet.state && (faulted || oracle.window == armlet.window) {
+        return Vec::new();
+    }
     let mut what: Vec<String> = oracle
         .state
         .differences(&armlet.state)

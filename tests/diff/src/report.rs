@@ -1,6 +1,6 @@
 //! What a run comes to, for people to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -92,6 +92,8 @@ pub struct Report {
     pub rows: usize,
     /// Rows not compared, by the reason.
     pub skipped: BTreeMap<String, String>,
+    /// Rows of which no case ran to its end: what EL0 may not do, if all is well.
+    pub refused: BTreeSet<String>,
     /// Where the sides differ.
     pub mismatches: Vec<Mismatch>,
 }
@@ -105,6 +107,7 @@ impl Report {
             encodings,
             rows,
             skipped,
+            refused,
             mismatches,
         } = other;
         self.executions += executions;
@@ -112,6 +115,7 @@ impl Report {
         self.encodings += encodings;
         self.rows += rows;
         self.skipped.extend(skipped);
+        self.refused.extend(refused);
         self.mismatches.extend(mismatches);
     }
 }
@@ -120,6 +124,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (row, reason) in &self.skipped {
             writeln!(f, "not compared: {row}: {reason}")?;
+        }
+        let refused: Vec<&str> = self.refused.iter().map(String::as_str).collect();
+        if !refused.is_empty() {
+            writeln!(f, "refused at EL0 by both: {}", refused.join(", "))?;
         }
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
         for mismatch in &self.mismatches {

@@ -7,12 +7,14 @@ use softcpu::interp::table;
 use softcpu::table::Row;
 
 use crate::Error;
-use crate::compare::first_difference;
+use crate::compare::{end, first_difference};
 use crate::decode;
 use crate::oracle::{self, Oracle, Outcomes};
+use crate::place::SLOT;
 use crate::program::{self, Batch};
-use crate::report::{Mismatch, Report};
+use crate::report::Report;
 use crate::rng::Rng;
+use crate::state::End;
 use crate::subject::Subject;
 
 /// What to run.
@@ -98,34 +100,37 @@ fn worker(config: &Config, program: &Path, index: usize) -> Result<Report, Error
             one_row(config, &mut pair, number as u64, row)?;
         }
     }
-    let sequences = if config.only.is_empty() {
-        config.sequences
-    } else {
-        0
-    };
-    for number in (0..sequences).skip(index).step_by(config.threads) {
+    if config.only.is_empty() {
+        sequences(config, &mut pair, index)?;
+        encodings(config, &mut pair, index)?;
+    }
+    Ok(pair.report)
+}
+
+fn sequences(config: &Config, pair: &mut Pair, index: usize) -> Result<(), Error> {
+    for number in (0..config.sequences).skip(index).step_by(config.threads) {
         let mut rng = Rng::new(config.seed, 1 << 32 | number);
         let batch = program::sequence(table(), config.cases, &mut rng);
         pair.check(&batch)?;
     }
-    let encodings = if config.only.is_empty() {
-        config.encodings
-    } else {
-        0
-    };
+    Ok(())
+}
+
+fn encodings(config: &Config, pair: &mut Pair, index: usize) -> Result<(), Error> {
     let mut rng = Rng::new(config.seed, 1 << 33 | index as u64);
-    for _ in 0..encodings / config.threads as u64 {
-        let mismatch = decode::check(&mut pair, decode::candidate(&mut rng))?;
+    for _ in 0..config.encodings / config.threads as u64 {
+        let mismatch = decode::check(pair, decode::candidate(&mut rng))?;
         pair.report.encodings += 1;
         pair.report.mismatches.extend(mismatch);
     }
-    Ok(pair.report)
+    Ok(())
 }
 
 fn one_row(config: &Config, pair: &mut Pair, number: u64, row: &Row<Cpu>) -> Result<(), Error> {
     let mut rng = Rng::new(config.seed, number);
     let mut found = 0;
     let mut left = config.per_row;
+    let mut completed = false;
     while left > 0 && found < ENOUGH {
         let insn = match program::encoding(table(), row, &mut rng) {
             Ok(insn) => insn,
@@ -141,10 +146,24 @@ fn one_row(config: &Config, pair: &mut Pair, number: u64, row: &Row<Cpu>) -> Res
             .min(usize::try_from(left).unwrap_or(usize::MAX));
         left -= count as u64;
         let batch = program::single(row, insn, count, &mut rng);
-        found += usize::from(pair.check(&batch)?.is_some());
+        let checked = pair.check(&batch)?;
+        found += usize::from(checked.differs);
+        completed |= checked.completed;
     }
     pair.report.rows += 1;
+    if !completed {
+        pair.report.refused.insert(row.name.to_owned());
+    }
     Ok(())
+}
+
+/// What is known of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checked {
+    /// The sides differ.
+    differs: bool,
+    /// Some case ran to its end.
+    completed: bool,
 }
 
 /// Both sides.
@@ -168,20 +187,26 @@ impl Pair {
         })
     }
 
-    /// Runs a batch on both sides, and notes a difference.
-    fn check(&mut self, batch: &Batch) -> Result<Option<()>, Error> {
-        self.report.programs += 1;
-        self.report.executions += (batch.words.len() * batch.cases.len()) as u64;
-        let Some(mismatch) = self.compare(batch)? else {
-            return Ok(None);
-        };
-        self.report.mismatches.push(mismatch);
-        Ok(Some(()))
-    }
-
-    fn compare(&mut self, batch: &Batch) -> Result<Option<Mismatch>, Error> {
+    /// Runs a batch on both sides, counts what ran, and notes a difference.
+    fn check(&mut self, batch: &Batch) -> Result<Checked, Error> {
         let (oracle, armlet) = self.run(batch)?;
-        Ok(first_difference(batch, &oracle, &armlet))
+        let mut checked = Checked::default();
+        self.report.programs += 1;
+        for outcome in &oracle.cases {
+            let words = batch.words.len() as u64;
+            // A fault ends a program early; that instruction counts, those after it do not.
+            self.report.executions += if end(batch, outcome) == End::Done {
+                checked.completed = true;
+                words
+            } else {
+                (outcome.state.pc.wrapping_sub(SLOT) / 4 + 1).min(words)
+            };
+        }
+        if let Some(mismatch) = first_difference(batch, &oracle, &armlet) {
+            self.report.mismatches.push(mismatch);
+            checked.differs = true;
+        }
+        Ok(checked)
     }
 
     /// Runs a batch on both sides at the same time: the oracle's outcomes and armlet's.
