@@ -51,7 +51,7 @@ impl Default for Config {
             only: Vec::new(),
             threads: 2,
             model: "cortex-a76".to_owned(),
-            directory: std::env::temp_dir().join("armlet-diff"),
+            directory: concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/diff").into(),
         }
     }
 }
