@@ -37,6 +37,9 @@ const READABLE: [u32; 10] = [
     0xc080, // SCTLR_EL1
 ];
 
+/// `CLREX`
+const CLREX: u32 = 0xd503_3f5f;
+
 /// How often a random encoding is tried before the row is given up.
 const TRIES: usize = 2000;
 /// The base register of sequences, which nothing in them may change but by writeback.
@@ -119,6 +122,9 @@ pub fn single(row: &Row<Cpu>, insn: u32, count: usize, rng: &mut Rng) -> Batch {
     let mut words = vec![insn];
     if is_store_exclusive(row.name) && !rng.one_in(8) {
         words.insert(0, matching_load(insn));
+        if rng.one_in(8) {
+            words.insert(1, CLREX);
+        }
     }
     let aligned =
         skip::needs_alignment(row.name) || words.len() == 1 && is_store_exclusive(row.name);
