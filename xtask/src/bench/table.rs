@@ -45,9 +45,9 @@ pub fn render(run: &Run, armlet: &Measured, qemu: &Measured) -> String {
     let rate = |m: &Measured| {
         m.work
             .get("integer")
-            .map(|w| INTEGER_INSTRUCTIONS / w.seconds / 1e6)
+            .map(|w| INTEGER_INSTRUCTIONS / w.processor / 1e6)
     };
-    text += &number("million instr./s", rate(armlet), rate(qemu));
+    text += &number("Minstr. per CPU s", rate(armlet), rate(qemu));
     text += &number(
         "own memory, MiB",
         armlet.own_memory_mib,
