@@ -83,7 +83,7 @@ fn a_wrong_result_would_be_found() {
         ("ADDS (immediate, X)", "SUBS (immediate, X)"),
         ("STRB (unsigned offset)", "LDRB (unsigned offset)"),
         ("CLZ (W)", "CLS (W)"),
-        ("LDR (literal, Q)", "LDR (literal, D)"),
+        ("LDRSB (X) (unscaled)", "LDRSB (W) (unscaled)"),
     ];
     for (right, wrong) in confusions {
         let (batch, oracle, armlet) = sides(&mut pair, right);
