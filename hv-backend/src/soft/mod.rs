@@ -7,6 +7,9 @@ mod clock;
 mod vcpu;
 mod vm;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use aarch64::machine;

@@ -133,6 +133,8 @@ impl Vcpu for SoftVcpu {
                 "PSTATE {pstate:#x} is no EL0 or EL1 state"
             )));
         }
+        // A vCPU that is off for long must not hold on to memory that is gone.
+        self.catch_up();
         self.cpu.set_core(regs);
         Ok(())
     }
