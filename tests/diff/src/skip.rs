@@ -4,6 +4,7 @@
 use softcpu::table::Kind;
 
 use crate::address::field;
+use crate::decode::{ARMLET_LACKS, ORACLE_LACKS};
 
 /// A rule.
 #[derive(Clone, Copy)]
@@ -22,7 +23,7 @@ impl std::fmt::Debug for Rule {
     }
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 8] = [
     Rule {
         name: "writeback over a transferred register",
         reason: "CONSTRAINED UNPREDICTABLE: the base is also loaded or stored (K1.2)",
@@ -63,11 +64,6 @@ const RULES: [Rule; 9] = [
         holds: |_, row, _| row == "SVC",
     },
     Rule {
-        name: "identification registers",
-        reason: "undefined at EL0; the emulator shows some of them, as Linux does",
-        holds: |_, _, insn| insn & 0xfff8_f000 == 0xd538_0000,
-    },
-    Rule {
         name: "CTR_EL0",
         reason: "caches differ between CPU models",
         holds: |_, _, insn| insn & 0xffff_ffe0 == 0xd53b_0020,
@@ -80,9 +76,13 @@ const RULES: [Rule; 9] = [
         },
     },
     Rule {
-        name: "DC CVAP",
-        reason: "the emulator has it only where it emulates a whole system",
-        holds: |_, row, _| row == "DC CVAP",
+        name: "what only one side has",
+        reason: "system instructions and registers that decode.rs lists",
+        holds: |kind, _, insn| {
+            let lists = ARMLET_LACKS.iter().chain(&ORACLE_LACKS);
+            matches!(kind, Kind::Special | Kind::System)
+                && lists.into_iter().any(|e| insn & e.mask == e.value)
+        },
     },
     Rule {
         name: "timers",
