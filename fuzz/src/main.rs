@@ -1,6 +1,7 @@
 //! Runs fuzz targets by hand: a campaign, or one input again.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use armlet_fuzz::campaign::{Campaign, Failure, run};
 use armlet_fuzz::{TARGETS, Target, find};
 
 const USAGE: &str = "usage: armlet-fuzz TARGET SECONDS [SEED]   a campaign
-       armlet-fuzz TARGET FILE...          these inputs";
+       armlet-fuzz TARGET FILE...          these inputs
+       armlet-fuzz TARGET --seeds DIR      writes the seeds to files";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,6 +22,9 @@ fn main() -> ExitCode {
             .for_each(|target| eprintln!("  {}", target.name));
         return ExitCode::from(2);
     };
+    if second == "--seeds" {
+        return write_seeds(target, arguments.get(2).map_or(".", String::as_str));
+    }
     match second.parse() {
         Ok(seconds) => {
             let seed = arguments.get(2).and_then(|seed| seed.parse().ok());
@@ -53,6 +58,17 @@ fn again(target: &Target, paths: &[String]) -> ExitCode {
             }
         }
         println!("{}: survived {path}", target.name);
+    }
+    ExitCode::SUCCESS
+}
+
+fn write_seeds(target: &Target, directory: &str) -> ExitCode {
+    for (number, seed) in (0..).zip((target.seeds)()) {
+        let path = Path::new(directory).join(format!("seed-{number}"));
+        if let Err(error) = fs::write(&path, seed) {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::from(2);
+        }
     }
     ExitCode::SUCCESS
 }

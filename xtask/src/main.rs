@@ -7,6 +7,7 @@ mod bench;
 mod command;
 mod demo;
 mod error;
+mod fuzz;
 mod host;
 mod lint;
 mod suite;
@@ -22,7 +23,7 @@ struct Entry {
     run: fn(&[String]) -> Result<bool, Error>,
 }
 
-const COMMANDS: [Entry; 5] = [
+const COMMANDS: [Entry; 6] = [
     Entry {
         name: "demo",
         help: "set up everything and boot Linux to a shell (without a terminal: check it and power off)",
@@ -42,6 +43,11 @@ const COMMANDS: [Entry; 5] = [
         name: "bench",
         help: "soft [--rounds N]: compare the software CPU with QEMU's TCG",
         run: bench::run,
+    },
+    Entry {
+        name: "fuzz",
+        help: "TARGET [OPTION...]: fuzz one target guided by coverage; the rest is for libFuzzer",
+        run: fuzz::run,
     },
     Entry {
         name: "guests",
