@@ -130,6 +130,9 @@ impl Interpreter {
         cpu.enter_guest();
         let event = self.step(cpu);
         cpu.leave_guest();
+        if event.is_none() {
+            cpu.instruction_done();
+        }
         event
     }
 
@@ -150,9 +153,13 @@ impl Interpreter {
     #[cold]
     #[inline(never)]
     fn look_up(&mut self, cpu: &mut Cpu) -> Option<Event> {
-        if cpu.replay.is_active()
-            && let Some(event) = self.step(cpu)
-        {
+        if cpu.replay.is_active() {
+            if let Some(event) = self.step(cpu) {
+                return Some(event);
+            }
+            cpu.instruction_done();
+        }
+        if let Some(event) = cpu.take_step() {
             return Some(event);
         }
         cpu.stop_at = (cpu.retired + QUANTUM).min(cpu.limit);
@@ -203,7 +210,10 @@ impl Interpreter {
         }
         let event = self.step(cpu);
         cpu.look_up_soon();
-        event.or_else(|| cpu.after_instruction())
+        if event.is_none() {
+            cpu.instruction_done();
+        }
+        event
     }
 
     /// The block at the PC.

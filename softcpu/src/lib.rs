@@ -23,7 +23,7 @@ pub mod a64;
 mod block;
 pub mod cluster;
 pub mod cpu;
-mod debug;
+pub mod debug;
 pub mod emitter;
 mod exception;
 mod exclusive;

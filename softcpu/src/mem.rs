@@ -128,12 +128,16 @@ impl Cpu {
         if !va.is_multiple_of(bytes) {
             return Err(self.alignment_fault(va, direction));
         }
-        self.touch(va, direction)
+        self.touch(va, bytes, direction)
     }
 
-    /// Translates and caches.
-    fn touch(&mut self, va: u64, direction: Direction) -> Result<Translation, Stop> {
+    /// Translates and caches, for an access of so many bytes that is made next.
+    fn touch(&mut self, va: u64, bytes: u64, direction: Direction) -> Result<Translation, Stop> {
         let t = self.translate(va, direction)?;
+        if self.debug.is_watching() {
+            self.check_watchpoints(va, bytes, direction)?;
+            self.debug.watched.push(va);
+        }
         self.frames.fill(va, t.gpa, t.grant);
         Ok(t)
     }
@@ -141,15 +145,33 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn read_slowly<T: Plain>(&mut self, va: u64) -> Result<u64, Stop> {
-        if !va.is_multiple_of(T::BYTES) {
-            if self.may_misalign()
-                && let Some(value) = self.frames.load_misaligned::<T>(va)
-            {
-                return Ok(value.widen());
-            }
-            return self.read_misaligned::<T>(va);
+        let value = if va.is_multiple_of(T::BYTES) {
+            self.read_aligned::<T>(va)
+        } else {
+            self.read_misaligned::<T>(va)
+        };
+        if self.debug.is_watching() {
+            self.uncache_watched();
         }
-        let t = self.touch(va, Direction::Read)?;
+        value
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_slowly<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        let result = if va.is_multiple_of(T::BYTES) {
+            self.write_aligned::<T>(va, value)
+        } else {
+            self.write_misaligned::<T>(va, value)
+        };
+        if self.debug.is_watching() {
+            self.uncache_watched();
+        }
+        result
+    }
+
+    fn read_aligned<T: Plain>(&mut self, va: u64) -> Result<u64, Stop> {
+        let t = self.touch(va, T::BYTES, Direction::Read)?;
         match self.frames.atomic::<T, false>(va) {
             Some(at) => Ok(T::load(at, Relaxed).widen()),
             None => {
@@ -162,16 +184,8 @@ impl Cpu {
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn write_slowly<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
-        if !va.is_multiple_of(T::BYTES) {
-            if self.may_misalign() && self.frames.store_misaligned(va, T::narrow(value)) {
-                return Ok(());
-            }
-            return self.write_misaligned::<T>(va, value);
-        }
-        let t = self.touch(va, Direction::Write)?;
+    fn write_aligned<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        let t = self.touch(va, T::BYTES, Direction::Write)?;
         match self.frames.atomic::<T, true>(va) {
             Some(at) => {
                 T::store(at, T::narrow(value), Relaxed);
@@ -190,6 +204,11 @@ impl Cpu {
     }
 
     fn read_misaligned<T: Plain>(&mut self, va: u64) -> Result<u64, Stop> {
+        if self.may_misalign()
+            && let Some(value) = self.frames.load_misaligned::<T>(va)
+        {
+            return Ok(value.widen());
+        }
         self.check_span(va, T::BYTES, Direction::Read)?;
         if let Some(value) = self.frames.load_misaligned::<T>(va) {
             return Ok(value.widen());
@@ -202,6 +221,9 @@ impl Cpu {
     }
 
     fn write_misaligned<T: Plain>(&mut self, va: u64, value: u64) -> Result<(), Stop> {
+        if self.may_misalign() && self.frames.store_misaligned(va, T::narrow(value)) {
+            return Ok(());
+        }
         self.check_span(va, T::BYTES, Direction::Write)?;
         if self.frames.store_misaligned(va, T::narrow(value)) {
             return Ok(());
@@ -217,13 +239,15 @@ impl Cpu {
         if !self.may_misalign() {
             return Err(self.alignment_fault(va, direction));
         }
-        let last = va.wrapping_add(bytes - 1);
-        for at in [last, va] {
-            if at == va || (at ^ va) >= PAGE_SIZE {
-                let t = self.touch(at, direction)?;
-                if t.grant.device {
-                    return Err(self.alignment_fault(va, direction));
-                }
+        let next_page = va.wrapping_add(bytes - 1) & !(PAGE_SIZE - 1);
+        let mut parts = [Some((va, bytes)), None];
+        if next_page != va & !(PAGE_SIZE - 1) {
+            parts[1] = Some((next_page, 1));
+        }
+        for (at, bytes) in parts.into_iter().flatten() {
+            let t = self.touch(at, bytes, direction)?;
+            if t.grant.device {
+                return Err(self.alignment_fault(va, direction));
             }
         }
         Ok(())

@@ -157,5 +157,6 @@ impl Cpu {
     fn retire(&mut self) {
         self.pc = self.pc.wrapping_add(4);
         self.retired += 1;
+        self.instruction_done();
     }
 }

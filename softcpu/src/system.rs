@@ -141,9 +141,9 @@ impl Cpu {
         self.masks_changed()
     }
 
-    /// Ends the block after this instruction if an interrupt or the debugger may come in now.
+    /// Ends the block after this instruction if an interrupt may come in now.
     fn masks_changed(&mut self) -> Result<(), Stop> {
-        if self.irq || self.fiq || self.debug.is_armed() {
+        if self.irq || self.fiq {
             return Err(Stop::LookUp);
         }
         Ok(())
@@ -153,9 +153,6 @@ impl Cpu {
     pub(crate) fn set_masks(&mut self, imm: u64) -> Result<(), Stop> {
         self.check_el0(UMA)?;
         self.pstate |= imm << 6 & pstate::DAIF;
-        if self.debug.is_armed() {
-            return Err(Stop::LookUp);
-        }
         Ok(())
     }
 
