@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 
 use aarch64::SysReg;
 use aarch64::state::{CoreRegs, SimdRegs};
+use softcpu::debug::{self, Watchpoint};
 use softcpu::{Cpu, Event, Interpreter, Reply};
 
 use super::vm::Shared;
 use crate::api::{
-    Conduit, DebugControl, DebugStop, Exit, GuestFault, HostError, IrqLine, Resume, Vcpu,
+    Conduit, DebugControl, DebugStop, Exit, GuestFault, HostError, IrqLine, Resume, Vcpu, WatchKind,
 };
 
 /// A vCPU.
@@ -161,7 +162,24 @@ impl Vcpu for SoftVcpu {
     }
 
     fn set_debug(&mut self, control: &DebugControl) -> Result<(), HostError> {
-        let _ = control;
+        let DebugControl {
+            single_step,
+            breakpoints,
+            watchpoints,
+            trap_brk,
+        } = control;
+        let watchpoints = watchpoints.iter().map(|&(va, bytes, kind)| Watchpoint {
+            va,
+            bytes,
+            reads: matches!(kind, WatchKind::Read | WatchKind::Access),
+            writes: matches!(kind, WatchKind::Write | WatchKind::Access),
+        });
+        self.cpu.set_debug(debug::DebugControl {
+            single_step: *single_step,
+            breakpoints: breakpoints.clone(),
+            watchpoints: watchpoints.collect(),
+            trap_brk: *trap_brk,
+        });
         Ok(())
     }
 
