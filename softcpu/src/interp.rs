@@ -12,6 +12,7 @@ use crate::emitter::{
     Access, Args, Emitter, Exec, Int1, Int2, Reg, Rmw, Scalar1, Scalar2, Scalar3, Vec1, Vec2, Vec3,
 };
 use crate::exclusive::by_size;
+use crate::replay::Awaiting;
 use crate::table::Table;
 
 /// Slots of the jump cache.
@@ -112,6 +113,7 @@ impl Interpreter {
 
     /// Runs one instruction, with the answers given so far. What it ends with, if with anything.
     pub fn step(&mut self, cpu: &mut Cpu) -> Option<Event> {
+        cpu.replay.rewind();
         match self.find(cpu, true).and_then(|block| exec(cpu, &block)) {
             Ok(()) => {
                 cpu.replay.finish();
@@ -122,7 +124,7 @@ impl Interpreter {
     }
 
     /// Completes the instruction that awaited an answer, and runs nothing further. An event if it
-    /// awaits one more.
+    /// awaits one more: it keeps the answers it has, and the next run asks for the rest.
     pub fn settle(&mut self, cpu: &mut Cpu) -> Option<Event> {
         if !cpu.replay.is_active() {
             return None;
@@ -130,8 +132,10 @@ impl Interpreter {
         cpu.enter_guest();
         let event = self.step(cpu);
         cpu.leave_guest();
-        if event.is_none() {
-            cpu.instruction_done();
+        match event {
+            None => cpu.instruction_done(),
+            // The next run asks again: its reply is not for this question.
+            Some(_) => cpu.awaiting = Awaiting::Nothing,
         }
         event
     }

@@ -38,6 +38,11 @@ impl Replay {
         self.next = 0;
     }
 
+    /// The instruction starts again.
+    pub fn rewind(&mut self) {
+        self.next = 0;
+    }
+
     /// The instruction is done, or never will be.
     pub fn finish(&mut self) {
         self.answers.clear();

@@ -121,3 +121,20 @@ fn only_bits_that_exist_are_kept() {
     m.set(Saved::SctlrEl1, 0);
     assert_eq!(m.get(Saved::SctlrEl1), 0x3050_0800, "RES1");
 }
+
+#[test]
+fn a_pair_from_a_device_asks_twice_and_settles_without_forgetting() {
+    let mut m = Machine::new();
+    m.set_x(1, 0x900_0000);
+    let ldp = 0xa940_0820; // ldp x0, x2, [x1]
+    let first = m.exec(&[ldp, hvc(0)]);
+    assert!(matches!(first, Event::MmioRead { gpa, .. } if gpa.0 == 0x900_0000));
+    m.cpu.reply(Reply::Data(1));
+    assert!(m.interpreter.settle(&mut m.cpu).is_some());
+    assert_eq!(m.cpu.core().pc, CODE);
+    m.cpu.reply(Reply::Done);
+    assert!(matches!(m.run(), Event::MmioRead { gpa, .. } if gpa.0 == 0x900_0008));
+    m.cpu.reply(Reply::Data(2));
+    assert_eq!(m.run(), Event::Hvc(0));
+    assert_eq!((m.x(0), m.x(2)), (1, 2));
+}
