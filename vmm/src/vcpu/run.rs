@@ -66,11 +66,21 @@ impl<'a> Runner<'a> {
             next = if self.context.fleet.gate().is_shut() || next == Next::Ended {
                 match self.stop_at_gate(next)? {
                     Some(next) => next,
-                    None => return Ok(()),
+                    None => {
+                        self.log_work();
+                        return Ok(());
+                    }
                 }
             } else {
                 self.step(next)?
             };
+        }
+    }
+
+    /// Says how much the guest did, for those who measure.
+    fn log_work(&self) {
+        if let Some(instructions) = self.vcpu.instructions() {
+            tracing::info!(vcpu = %self.id, instructions, "done");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::sample;
 use crate::error::Error;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -52,8 +52,12 @@ pub struct Measured {
     pub boot: Option<f64>,
     /// Processor seconds to init.
     pub boot_processor: Option<f64>,
+    /// Processor seconds to the end of the last workload.
+    pub processor: Option<f64>,
     /// Memory of the process beyond the guest's, at the end, in MiB.
     pub own_memory_mib: Option<f64>,
+    /// Guest instructions of the whole run, in millions for each processor second.
+    pub rate: Option<f64>,
     /// By the workload's name.
     pub work: BTreeMap<String, Work>,
 }
@@ -64,7 +68,9 @@ impl Measured {
         let Self {
             boot,
             boot_processor,
+            processor: _,
             own_memory_mib,
+            rate,
             work,
         } = other;
         let keep = |mine: &mut Option<f64>, new: Option<f64>| {
@@ -72,6 +78,7 @@ impl Measured {
         };
         keep(&mut self.boot, boot);
         keep(&mut self.boot_processor, boot_processor);
+        self.rate = [self.rate, rate].into_iter().flatten().reduce(f64::max);
         // Of memory the larger one is the honest one.
         self.own_memory_mib = [self.own_memory_mib, own_memory_mib]
             .into_iter()
@@ -103,6 +110,7 @@ impl Contender {
         match self {
             Self::Armlet(program) => {
                 let mut command = Command::new(program);
+                command.env("ARMLET_LOG", "vmm=info");
                 command.args(["run", "--accel", "soft", "--no-reboot", "--cpus", &cpus]);
                 command.args(["--memory", &format!("{memory}M"), "--cmdline", &cmdline]);
                 command
@@ -141,16 +149,23 @@ pub fn measure(
         .command(run, kernel, initrd)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Error::new(format!("cannot start {}: {error}", contender.name())))?;
     let console = console_of(&mut child)?;
+    let log = log_of(&mut child);
     let result = follow(&child, &console, start);
     // The guest powers off by itself; after a failure it must not go on.
     if result.is_err() {
         child.kill()?;
     }
     child.wait()?;
-    let measured = result.map_err(|why| Error::new(format!("{}: {why}", contender.name())))?;
+    let log = log.and_then(|log| log.join().ok()).unwrap_or_default();
+    let fail = |why| Error::new(format!("{}: {why}\n{log}", contender.name()));
+    let mut measured = result.map_err(fail)?;
+    measured.rate = instructions(&log)
+        .zip(measured.processor)
+        .map(|(instructions, processor)| instructions / processor / 1e6);
     for name in run.workloads.split(',') {
         if !measured.work.contains_key(name) {
             return Err(Error::new(format!(
@@ -183,6 +198,25 @@ fn console_of(child: &mut Child) -> Result<Receiver<String>, Error> {
     Ok(receiver)
 }
 
+/// What the process says on standard error, from a thread of its own.
+fn log_of(child: &mut Child) -> Option<std::thread::JoinHandle<String>> {
+    let mut errors = child.stderr.take()?;
+    Some(std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What cannot be read was not said.
+        let _ = errors.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }))
+}
+
+/// Instructions that all CPUs together retired, by armlet's log.
+fn instructions(log: &str) -> Option<f64> {
+    let counts = log
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("instructions=")?.parse().ok());
+    counts.reduce(|sum: f64, count| sum + count)
+}
+
 /// Reads the console to its end and samples the process at the lines that matter.
 fn follow(child: &Child, console: &Receiver<String>, start: Instant) -> Result<Measured, String> {
     let mut measured = Measured::default();
@@ -212,6 +246,7 @@ fn follow(child: &Child, console: &Receiver<String>, start: Instant) -> Result<M
                     checksum: (*checksum).to_owned(),
                 };
                 measured.work.insert((*name).to_owned(), work);
+                measured.processor = processor();
                 measured.own_memory_mib = sample::own_memory_mib(child.id(), MEMORY_MIB);
                 eprint!(".");
                 // Nothing depends on the dots.
@@ -226,6 +261,13 @@ fn follow(child: &Child, console: &Receiver<String>, start: Instant) -> Result<M
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instructions_of_all_cpus_are_added() {
+        let log = "INFO vmm: done vcpu=vcpu0 instructions=40\nINFO vmm: done instructions=2\n";
+        assert_eq!(instructions(log), Some(42.0));
+        assert_eq!(instructions("nothing"), None);
+    }
 
     #[test]
     fn the_best_of_each_number_is_kept() {

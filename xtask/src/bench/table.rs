@@ -15,7 +15,8 @@ pub fn agree(armlet: &Measured, qemu: &Measured) -> bool {
     })
 }
 
-/// The table of one run: seconds, processor seconds in parentheses, and ratios of both.
+/// The table of one run: seconds, processor seconds in parentheses, and ratios of both. Rates are
+/// guest instructions for each processor second; only armlet counts those of the whole run.
 pub fn render(run: &Run, armlet: &Measured, qemu: &Measured) -> String {
     let mut text = format!(
         "\n{} CPU{}: seconds (processor seconds); ratio of armlet to QEMU TCG\n",
@@ -47,7 +48,8 @@ pub fn render(run: &Run, armlet: &Measured, qemu: &Measured) -> String {
             .get("integer")
             .map(|w| INTEGER_INSTRUCTIONS / w.processor / 1e6)
     };
-    text += &number("Minstr. per CPU s", rate(armlet), rate(qemu));
+    text += &number("integer, Minstr/s", rate(armlet), rate(qemu));
+    text += &number("all, Minstr/s", armlet.rate, qemu.rate);
     text += &number(
         "own memory, MiB",
         armlet.own_memory_mib,
@@ -95,8 +97,8 @@ mod tests {
         Measured {
             boot: Some(seconds),
             boot_processor: Some(seconds),
-            own_memory_mib: None,
             work: [("integer".to_owned(), work)].into(),
+            ..Measured::default()
         }
     }
 
