@@ -1,7 +1,7 @@
 //! An A64 CPU as a library: the `portable` CPU model of armlet in software.
 //!
 //! It has no VMM, no threads and no clock of its own. Its owner gives it guest memory
-//! ([`memory::Layout`]), a clock and a place in a [`cluster::Cluster`], calls [`Cpu::run`] and
+//! ([`memory::Layout`]), a clock and a place in a [`cluster::Cluster`], calls [`Interpreter::run`] and
 //! answers the [`Event`]s that come back.
 //!
 //! How it works, in the order an instruction meets it:
@@ -12,7 +12,8 @@
 //!   (chapter C4), written once over an [`emitter::Emitter`]. The interpreter is the emitter whose
 //!   values are the numbers themselves; a translator is one whose values are nodes of its IR.
 //! - `block` decodes straight-line code once and keeps it by physical address.
-//! - [`cpu`] runs blocks, takes exceptions and returns events; [`interp`] is its emitter.
+//! - [`interp`] runs blocks and returns events; `direct` is its emitter, [`int`] its arithmetic.
+//! - [`cpu`] is the state, `exception` and `sysregs` the system level around it.
 //! - `mem` is the slow path of memory accesses: page table walks, device memory, misalignment.
 //!
 //! Encodings that the `portable` model does not have are undefined for the guest, all of them.
@@ -24,10 +25,12 @@ mod block;
 pub mod cluster;
 pub mod cpu;
 pub mod debug;
+mod direct;
 pub mod emitter;
 mod exception;
 mod exclusive;
 pub mod fp;
+pub mod int;
 pub mod interp;
 mod maintenance;
 mod mem;
