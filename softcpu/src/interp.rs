@@ -107,7 +107,10 @@ impl Interpreter {
     /// Runs one instruction, with the answers given so far. What it ends with, if with anything.
     pub fn step(&mut self, cpu: &mut Cpu) -> Option<Event> {
         cpu.replay.rewind();
-        match self.find(cpu, true).and_then(|block| exec(cpu, &block)) {
+        match self
+            .find(cpu, true)
+            .and_then(|block| exec_once(cpu, &block))
+        {
             Ok(()) => {
                 cpu.replay.finish();
                 None
@@ -257,19 +260,8 @@ impl Interpreter {
 fn exec(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
     let start = cpu.pc;
     let context = cpu.context;
-    let count = block.ops.len() as u64;
-    cpu.block_pc = start;
     loop {
-        cpu.pc = start.wrapping_add(4 * count);
-        for op in &block.ops {
-            if let Err(stop) = (op.exec)(cpu, &op.args) {
-                let off = u64::from(op.args.off);
-                cpu.pc = start.wrapping_add(off);
-                cpu.retired += off / 4;
-                return Err(stop);
-            }
-        }
-        cpu.retired += count;
+        exec_once(cpu, block)?;
         if cpu.pc != start
             || cpu.retired >= cpu.stop_at
             || cpu.seat().wants_attention()
@@ -278,4 +270,23 @@ fn exec(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
             return Ok(());
         }
     }
+}
+
+/// Runs a block from its start. On `Err` the PC is at the instruction that stopped.
+#[inline(always)]
+fn exec_once(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
+    let start = cpu.pc;
+    let count = block.ops.len() as u64;
+    cpu.block_pc = start;
+    cpu.pc = start.wrapping_add(4 * count);
+    for op in &block.ops {
+        if let Err(stop) = (op.exec)(cpu, &op.args) {
+            let off = u64::from(op.args.off);
+            cpu.pc = start.wrapping_add(off);
+            cpu.retired += off / 4;
+            return Err(stop);
+        }
+    }
+    cpu.retired += count;
+    Ok(())
 }

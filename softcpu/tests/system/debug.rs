@@ -177,3 +177,17 @@ fn a_step_over_a_device_access_ends_after_it() {
     assert_eq!((m.cpu.core().pc, m.x(0)), (CODE + 4, 3));
     assert_eq!(m.cpu.core().pstate, EL1);
 }
+
+#[test]
+fn a_step_over_a_jump_to_itself_is_one_step() {
+    const JUMP_HERE: u32 = 0x1400_0000;
+    let mut m = Machine::new();
+    m.code(CODE, &[JUMP_HERE]);
+    m.cpu.set_debug(DebugControl {
+        single_step: true,
+        ..DebugControl::default()
+    });
+    let before = m.cpu.retired();
+    assert_eq!(m.run(), Event::Step);
+    assert_eq!((m.cpu.core().pc, m.cpu.retired() - before), (CODE, 1));
+}
