@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn cache_sizes_multiply_out() {
-        let size = |v: u64| ((v >> 13) + 1) * ((v >> 3 & 0x3ff) + 1) << ((v & 7) + 4);
+        let size = |v: u64| (((v >> 13) + 1) * ((v >> 3 & 0x3ff) + 1)) << ((v & 7) + 4);
         assert_eq!(size(ccsidr(0)), 32 << 10);
         assert_eq!(size(ccsidr(2)), 1 << 20);
         assert_eq!(ccsidr(7), 0);

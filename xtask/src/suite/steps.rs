@@ -36,8 +36,10 @@ pub fn all() -> Result<Vec<Step>, Error> {
             )
         }),
         step("documentation", || {
+            // Its readers work on the crates: private items belong to it, and may be linked to.
+            let flags = "-D warnings -A rustdoc::private-intra-doc-links --document-private-items";
             let arguments = ["doc", "--workspace", "--no-deps", "--quiet"];
-            succeeds(cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
+            succeeds(cargo().args(arguments).env("RUSTDOCFLAGS", flags))
         }),
     ];
     steps.push(step("fuzz targets", fuzz_targets));
