@@ -10,7 +10,7 @@
 //!   and stores at the window; [`skip`] lists what is left out, with reasons.
 //! - [`oracle`] runs them in the emulator, through the little program in `runner/`; [`subject`]
 //!   runs them in armlet; [`compare`] and [`report`] tell the difference.
-//! - [`run`] does it all, on as many threads as asked. Same seed, same cases.
+//! - [`run()`] does it all, on as many threads as asked. Same seed, same cases.
 //!
 //! The command line is `cargo run --release -p armlet-diff -- --help`.
 
