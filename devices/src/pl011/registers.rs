@@ -23,6 +23,8 @@ pub(super) struct Registers {
     pub ris: Irqs,
     pub dmacr: u32,
     pub polls: u8,
+    /// The guest is opening the port, and may yet throw away what the FIFO holds.
+    pub opening: bool,
 }
 
 impl Default for Registers {
@@ -40,6 +42,7 @@ impl Default for Registers {
             ris: Irqs::empty(),
             dmacr: 0,
             polls: 0,
+            opening: false,
         }
     }
 }
@@ -55,14 +58,22 @@ impl Registers {
     /// A real sender cannot know; this one can, and holds back while nobody listens, as with
     /// hardware flow control. Drivers empty the FIFO when they open the port (Linux reads it dry),
     /// and input that a person or a pipe sent earlier would be lost. A guest listens when it has
-    /// unmasked a receive interrupt or polls.
+    /// unmasked a receive interrupt or polls. Linux unmasks twice, though: it clears and unmasks the
+    /// receive interrupts, masks them for a while, clears them again, empties the FIFO and unmasks
+    /// for good. So who clears them while they are masked is opening the port, until it looks at
+    /// the flags (Linux does to empty the FIFO) or sends something.
     pub fn room(&self) -> usize {
-        let listens = self.imsc.intersects(Irqs::RX | Irqs::RX_TIMEOUT) || self.polls >= POLLS;
+        let unmasked = self.receive_unmasked() && !self.opening;
+        let listens = unmasked || self.polls >= POLLS;
         if listens {
             self.depth().saturating_sub(self.rx_fifo.len())
         } else {
             0
         }
+    }
+
+    fn receive_unmasked(&self) -> bool {
+        self.imsc.intersects(Irqs::RECEIVE)
     }
 
     /// Takes one received entry. One that finds the FIFO full is lost and marks the next.
@@ -119,11 +130,16 @@ impl Registers {
                 self.imsc = Irqs::from_bits_truncate(value);
                 self.polls = 0;
             }
-            reg::ICR => self.ris -= Irqs::from_bits_truncate(value),
+            reg::ICR => self.clear(Irqs::from_bits_truncate(value)),
             reg::DMACR => self.dmacr = value & mask::DMACR,
             _ => {}
         }
         None
+    }
+
+    fn clear(&mut self, irqs: Irqs) {
+        self.ris -= irqs;
+        self.opening |= irqs.intersects(Irqs::RECEIVE) && !self.receive_unmasked();
     }
 
     fn depth(&self) -> usize {
@@ -144,6 +160,7 @@ impl Registers {
 
     /// The transmitter is always done: it feeds the host or, in loopback, the receiver.
     fn send(&mut self, byte: u8) -> Option<u8> {
+        self.opening = false;
         if self.polls < POLLS {
             self.polls = 0;
         }
@@ -170,6 +187,7 @@ impl Registers {
     }
 
     fn flags(&mut self) -> u32 {
+        self.opening = false;
         // A terminal is connected and ready, and all output has left.
         let mut flags = Flags::CTS | Flags::DSR | Flags::DCD | Flags::TX_EMPTY;
         flags.set(Flags::RX_EMPTY, self.rx_fifo.is_empty());

@@ -84,6 +84,8 @@ bitflags! {
         const PARITY = 1 << 8;
         const BREAK = 1 << 9;
         const OVERRUN = 1 << 10;
+        /// That there is input.
+        const RECEIVE = Self::RX.bits() | Self::RX_TIMEOUT.bits();
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Pl011State {
     /// How often in a row the guest asked for the flags and did nothing else, up to 16: whether it
     /// polls for input.
     pub polls: u8,
+    /// The guest is opening the port: it gets no input before it has looked at the flags.
+    pub opening: bool,
 }
 
 /// A saved PL011 that no PL011 can be in.
@@ -54,6 +56,7 @@ impl From<&Registers> for Pl011State {
             ris,
             dmacr,
             polls,
+            opening,
         } = live;
         Self {
             rx_fifo: rx_fifo.iter().copied().collect(),
@@ -68,6 +71,7 @@ impl From<&Registers> for Pl011State {
             ris: ris.bits(),
             dmacr: *dmacr,
             polls: *polls,
+            opening: *opening,
         }
     }
 }
@@ -89,6 +93,7 @@ impl TryFrom<&Pl011State> for Registers {
             ris,
             dmacr,
             polls,
+            opening,
         } = saved;
         if rx_fifo.len() > spec::FIFO_DEPTH || rx_fifo.iter().any(|e| e & !mask::ENTRY != 0) {
             return Err(BadPl011State("receive FIFO"));
@@ -113,6 +118,7 @@ impl TryFrom<&Pl011State> for Registers {
             ris: Irqs::from_bits(*ris).ok_or(BadPl011State("UARTRIS"))?,
             dmacr: within(*dmacr, mask::DMACR, "UARTDMACR")?,
             polls: (*polls).min(super::registers::POLLS),
+            opening: *opening,
         })
     }
 }

@@ -164,6 +164,41 @@ fn input_waits_until_the_guest_listens() {
 }
 
 #[test]
+fn input_is_not_lost_to_a_guest_that_unmasks_before_it_empties_the_fifo() {
+    const RECEIVE: u32 = Irqs::RECEIVE.bits();
+    let b = Bench::new();
+    for round in 0..2 {
+        // pl011_hwinit() of Linux
+        b.set(reg::ICR, RECEIVE);
+        b.set(reg::IMSC, RECEIVE);
+        assert_eq!(b.uart.receive(b"early"), 0, "round {round}");
+        // pl011_allocate_irq()
+        b.set(reg::IMSC, 0);
+        // pl011_enable_interrupts()
+        b.set(reg::ICR, RECEIVE);
+        assert_eq!(b.get(reg::FR) & RX_EMPTY, RX_EMPTY);
+        b.set(reg::IMSC, RECEIVE);
+        assert_eq!(b.uart.receive(b"x"), 1);
+        assert_eq!(b.get(reg::DR), u32::from(b'x'));
+        // A handler may clear what it serves.
+        b.set(reg::ICR, RECEIVE);
+        assert_eq!(b.uart.room(), 1);
+        // pl011_shutdown()
+        b.set(reg::IMSC, 0);
+        assert_eq!(b.uart.room(), 0);
+    }
+}
+
+#[test]
+fn a_guest_that_never_looks_at_the_flags_listens_once_it_sends() {
+    let b = Bench::new();
+    b.set(reg::ICR, 0x7ff);
+    b.set(reg::IMSC, Irqs::RX.bits());
+    b.set(reg::DR, u32::from(b'>'));
+    assert_eq!(b.uart.receive(b"x"), 1);
+}
+
+#[test]
 fn a_guest_that_polls_gets_input_and_one_that_prints_does_not() {
     let b = Bench::new();
     for _ in 0..100 {

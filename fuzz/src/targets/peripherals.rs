@@ -166,11 +166,13 @@ fn uart_state(mut state: Pl011State, bytes: &mut Bytes<'_>) -> Pl011State {
         ris,
         dmacr,
         polls,
+        opening,
     } = &mut state;
     let words = [rsr, ilpr, ibrd, fbrd, lcr_h, cr, ifls, imsc, ris, dmacr];
-    match bytes.below(13) {
+    match bytes.below(14) {
         11 => rx_fifo.extend((0..bytes.below(40)).map(|_| bytes.u16())),
         12 => *polls = damage as u8,
+        13 => *opening = !*opening,
         index => words
             .into_iter()
             .skip(index as usize)
