@@ -65,11 +65,15 @@ impl BlockCache {
         if let Some(block) = self.blocks.get(&key) {
             return (Rc::clone(block), false);
         }
+        let block = Rc::new(decode(key, table, cpu));
+        if block.ops.is_empty() {
+            // Nothing is there. There are too many such places to remember them.
+            return (block, false);
+        }
         let full = self.ops >= self.most_ops;
         if full {
             self.clear();
         }
-        let block = Rc::new(decode(key, table, cpu));
         self.ops += block.ops.len();
         self.blocks.insert(key, Rc::clone(&block));
         self.by_page
@@ -154,4 +158,43 @@ fn decode_one(insn: u32, off: u16, fp: bool, table: &Table<Cpu>) -> (Op, bool) {
         },
         row.kind.ends_block(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use memory::Layout;
+
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::interp::table;
+
+    #[derive(Debug)]
+    struct Still;
+
+    impl crate::cluster::Clock for Still {
+        fn counter(&self) -> u64 {
+            0
+        }
+        fn frequency(&self) -> u64 {
+            1
+        }
+    }
+
+    #[test]
+    fn jumps_to_where_nothing_is_do_not_fill_the_cache() {
+        let layout = Arc::new(Layout::default());
+        let cpu = Cpu::new(0, Arc::new(Cluster::new(1)), Arc::new(Still), layout);
+        let mut cache = BlockCache::new(16);
+        for page in 0..1000 {
+            let key = Key {
+                gpa: Gpa(page * PAGE_SIZE),
+                fp: true,
+                single: false,
+            };
+            assert!(cache.get(key, table(), &cpu).0.ops.is_empty());
+        }
+        assert_eq!((cache.blocks.len(), cache.by_page.len()), (0, 0));
+    }
 }
