@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use aarch64::machine::MAX_RAM;
+
 use super::plan::Part;
 use super::sniff::{Compression, Foreign};
 
@@ -136,6 +138,9 @@ impl std::fmt::Display for Mebibytes {
 
 fn remedy(needs: Option<u64>) -> String {
     match needs {
+        Some(needs) if needs > MAX_RAM => {
+            "no guest has so much memory; give a smaller one".to_owned()
+        }
         Some(needs) => format!("give at least {} (--memory)", Mebibytes(needs)),
         None => "it asks for an impossible address; fetch or build it again".to_owned(),
     }

@@ -225,6 +225,7 @@ fn what_does_not_fit_says_how_much_memory_would_do() {
         message.contains("64 MiB") && message.contains("at least 101 MiB"),
         "{message}"
     );
+    assert!(refused(&image(0, 2 << 40, 0)).contains("no guest has so much memory"));
     assert!(refused(&image(u64::MAX, 1, 0)).contains("impossible"));
     let boot = open(&kernel()).unwrap();
     let long = boot.load(&memory(ram(64)), &vec![0; 1 << 20]).unwrap_err();
