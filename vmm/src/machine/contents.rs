@@ -3,13 +3,15 @@
 //! The files stay open and are read anew at each reset, rather than kept in memory as long as the
 //! guest runs. The device tree is made anew as well, with new seeds.
 
+use std::path::Path;
+
 use aarch64::machine::{self, Span};
 use devicetree::{Chosen, Machine, Seeds};
 use memory::Layout;
 
 use super::StartError;
 use crate::boot::Boot;
-use crate::config::MachineConfig;
+use crate::config::{MachineConfig, Serial};
 use crate::host::random;
 use crate::power::Entry;
 use crate::vcpu::chain;
@@ -32,8 +34,22 @@ impl Contents {
             cmdline,
             cpus,
             memory,
+            serial,
             ..
         } = config;
+        let inputs = [Some(kernel.as_path()), initrd.as_deref()];
+        if let Serial::File(output) = serial
+            && inputs
+                .into_iter()
+                .flatten()
+                .any(|input| is_same(input, output))
+        {
+            let output = output.display();
+            let line = format!(
+                "--serial file:{output}: the guest starts from this file; give another one"
+            );
+            return Err(StartError::Input(line));
+        }
         let ram = Span {
             base: machine::RAM_BASE,
             size: memory.bytes(),
@@ -85,6 +101,14 @@ impl Contents {
     }
 }
 
+/// Whether two names lead to one file, as far as names can tell.
+fn is_same(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
 fn seeds() -> std::io::Result<Seeds> {
     let (mut rng, mut kaslr) = ([0; 64], [0; 8]);
     random::fill(&mut rng)?;
@@ -93,4 +117,33 @@ fn seeds() -> std::io::Result<Seeds> {
         rng,
         kaslr: u64::from_le_bytes(kaslr),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::RawConfig;
+
+    use super::*;
+
+    #[test]
+    fn the_serial_port_does_not_overwrite_the_kernel() {
+        let kernel = std::env::temp_dir().join(format!("armlet-contents-{}", std::process::id()));
+        std::fs::write(&kernel, b"\x20\x00\x80\xd2").unwrap();
+        let raw = RawConfig {
+            kernel: kernel.clone(),
+            initrd: None,
+            cmdline: String::new(),
+            cpus: "1".into(),
+            memory: "16M".into(),
+            accel: "auto".into(),
+            serial: format!("file:{}", kernel.display()),
+            no_reboot: false,
+        };
+        let refused = Contents::open(&raw.try_into().unwrap());
+        std::fs::remove_file(kernel).unwrap();
+        let Err(StartError::Input(line)) = refused else {
+            panic!("accepted")
+        };
+        assert!(line.contains("--serial file:"), "{line}");
+    }
 }
