@@ -14,7 +14,7 @@ use args::{Cli, Command, Run, Stop};
 use tracing_subscriber::EnvFilter;
 use vmm::config::MachineConfig;
 use vmm::host::{signals, tty};
-use vmm::machine::{Machine, StartError, device_tree};
+use vmm::machine::{Machine, StartError, device_tree, starts_from};
 use vmm::outcome::Outcome;
 
 /// The guest powered off, or did what it was asked to.
@@ -101,6 +101,11 @@ fn run_machine(run: Run) -> Result<u8, Failure> {
 }
 
 fn write_device_tree(config: &MachineConfig, path: &Path) -> Result<u8, Failure> {
+    if starts_from(config, path) {
+        let path = path.display();
+        let line = format!("--dump-dtb {path}: the guest starts from this file; give another one");
+        return Err(Failure(BAD_INPUT, line));
+    }
     let tree = device_tree(config)?;
     std::fs::write(path, tree).map_err(|error| {
         let path = path.display();

@@ -16,8 +16,8 @@ use aarch64::{Gpa, Size};
 /// The contract:
 /// - `offset` counts from the start of the device's span, and the whole access lies inside it. It
 ///   need not be aligned to `size`.
-/// - No access panics or blocks. What hardware leaves unpredictable reads as zero and is ignored
-///   when written.
+/// - No access panics, or blocks without bound (a UART gives the reader of its output a moment).
+///   What hardware leaves unpredictable reads as zero and is ignored when written.
 /// - `value` has no bits set above `size`; a returned value is cut to `size` by the bus.
 pub trait MmioDevice: Send + Sync {
     /// A load.

@@ -16,6 +16,9 @@ use crate::table::Table;
 /// The longest block, in instructions.
 const MOST_OPS: u64 = 64;
 
+/// What a block costs besides its instructions, in instructions: it is indexed twice.
+const BLOCK_OPS: usize = 5;
+
 /// One decoded instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
@@ -49,8 +52,8 @@ pub(crate) struct BlockCache {
 }
 
 impl BlockCache {
-    /// A cache that holds up to `most_ops` decoded instructions (24 bytes each) and then starts
-    /// anew.
+    /// A cache that holds up to `most_ops` decoded instructions (24 bytes each), where a block counts
+    /// as [`BLOCK_OPS`] more, and then starts anew.
     pub fn new(most_ops: usize) -> Self {
         Self {
             blocks: HashMap::new(),
@@ -74,7 +77,7 @@ impl BlockCache {
         if full {
             self.clear();
         }
-        self.ops += block.ops.len();
+        self.ops += cost(&block);
         self.blocks.insert(key, Rc::clone(&block));
         self.by_page
             .entry(key.gpa.0 / PAGE_SIZE)
@@ -97,11 +100,15 @@ impl BlockCache {
         };
         for key in keys {
             if let Some(block) = self.blocks.remove(&key) {
-                self.ops -= block.ops.len();
+                self.ops -= cost(&block);
             }
         }
         true
     }
+}
+
+fn cost(block: &Block) -> usize {
+    block.ops.len() + BLOCK_OPS
 }
 
 fn decode(key: Key, table: &Table<Cpu>, cpu: &Cpu) -> Block {

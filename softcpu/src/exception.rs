@@ -137,7 +137,7 @@ impl Cpu {
         let stuck = self.retired == self.loop_guard.retired;
         self.loop_guard.retired = self.retired;
         self.loop_guard.repeats = if stuck {
-            self.loop_guard.repeats + 1
+            self.loop_guard.repeats.saturating_add(1)
         } else {
             0
         };

@@ -153,6 +153,10 @@ impl Interpreter {
     #[cold]
     #[inline(never)]
     fn look_up(&mut self, cpu: &mut Cpu) -> Option<Event> {
+        // The owner's replies, too, can end in an exception.
+        if let Some(vector) = cpu.exception_loop() {
+            return Some(Event::ExceptionLoop(vector));
+        }
         if cpu.replay.is_active() {
             if let Some(event) = self.step(cpu) {
                 return Some(event);

@@ -289,6 +289,15 @@ fn an_unwritable_device_tree_dump() {
 }
 
 #[test]
+fn a_device_tree_dump_over_the_kernel() {
+    let scratch = Scratch::new("dump-over-kernel");
+    let kernel = scratch.file("kernel", &good_image());
+    let arguments = ["--kernel", &kernel, "--dump-dtb", &kernel];
+    refused("dump-over-kernel", &arguments, &["--dump-dtb", &kernel]);
+    assert_eq!(std::fs::read(&kernel).expect("it is there"), good_image());
+}
+
+#[test]
 fn an_unknown_option() {
     refused("option", &["--kernle", "k"], &["--kernle"]);
 }

@@ -13,8 +13,8 @@ use super::clock::HostClock;
 use super::vcpu::SoftVcpu;
 use crate::api::{HostError, Vcpu, Vm};
 
-/// Decoded instructions that all vCPUs of a VM keep together, about 50 bytes each.
-const DECODED_OPS: usize = 400_000;
+/// Decoded instructions that all vCPUs of a VM keep together, 24 bytes each.
+const DECODED_OPS: usize = 800_000;
 /// What each vCPU keeps at least.
 const DECODED_OPS_MIN: usize = 16_000;
 

@@ -172,3 +172,19 @@ fn a_vector_that_faults_for_ever_is_reported() {
     assert_eq!(m.get(Saved::FarEl1), 0x1200);
     assert_eq!(m.get(Saved::EsrEl1), 0x21 << 26 | 1 << 25 | 0x10);
 }
+
+#[test]
+fn a_vector_whose_device_access_is_refused_for_ever_is_reported() {
+    let mut m = Machine::new();
+    m.code(VECTORS + 0x200, &[ldr(0, 1)]);
+    m.set_x(1, 0x900_0000);
+    let mut event = m.exec(&[0]);
+    let mut asked = 0;
+    while matches!(event, Event::MmioRead { .. }) {
+        asked += 1;
+        assert!(asked < 1_000_000, "never reported");
+        m.cpu.reply(softcpu::Reply::ExternalAbort);
+        event = m.run();
+    }
+    assert_eq!(event, Event::ExceptionLoop(VECTORS + 0x200));
+}

@@ -37,12 +37,8 @@ impl Contents {
             serial,
             ..
         } = config;
-        let inputs = [Some(kernel.as_path()), initrd.as_deref()];
         if let Serial::File(output) = serial
-            && inputs
-                .into_iter()
-                .flatten()
-                .any(|input| is_same(input, output))
+            && starts_from(config, output)
         {
             let output = output.display();
             let line = format!(
@@ -99,6 +95,16 @@ impl Contents {
             .to_fdt()
             .map_err(|error| StartError::Input(chain(&error)))
     }
+}
+
+/// Whether `path` is one of the files the guest starts from, and so must not be written.
+#[must_use]
+pub fn starts_from(config: &MachineConfig, path: &Path) -> bool {
+    let inputs = [Some(config.kernel.as_path()), config.initrd.as_deref()];
+    inputs
+        .into_iter()
+        .flatten()
+        .any(|input| is_same(input, path))
 }
 
 /// Whether two names lead to one file, as far as names can tell.

@@ -26,6 +26,7 @@ use crate::host::clock::Alarms;
 use crate::outcome::Outcome;
 use crate::vcpu::chain;
 use contents::Contents;
+pub use contents::starts_from;
 use platform::{Platform, Wiring};
 
 /// Why a machine cannot start. One line each, naming the thing and the way out.
