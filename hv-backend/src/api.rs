@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aarch64::state::{CoreRegs, CounterState, SimdRegs};
-use aarch64::{Gpa, Size, SysReg, VcpuId};
+use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
 use memory::{Prot, Region};
 
 /// An accelerator: makes VMs.
@@ -43,9 +43,6 @@ pub struct Caps {
     pub counter_frequency: u64,
     /// Whether the CPU model `portable` can be enforced.
     pub portable_cpu: bool,
-    /// Whether the GIC lives in the kernel; otherwise the VMM provides it and drives
-    /// [`Vcpu::set_irq`].
-    pub kernel_gic: bool,
 }
 
 /// What a VM is made with.
@@ -98,6 +95,19 @@ pub trait Vm: Send + Sync {
     fn set_counter(&self, state: &CounterState) -> Result<(), HostError>;
     /// Drops what the accelerator may have cached of code in guest memory, after the VMM wrote it.
     fn forget_code(&self);
+    /// The interrupt controller, if the host's kernel provides it. The VMM provides one otherwise,
+    /// and drives [`Vcpu::set_irq`].
+    fn kernel_gic(&self) -> Option<&dyn KernelGic>;
+}
+
+/// The interrupt controller of a VM in the host's kernel: a GICv3 where [`aarch64::machine`] has
+/// it, with the timers' interrupts connected. What the guest does with it makes no exits.
+pub trait KernelGic: Send + Sync {
+    /// Holds the input of an SPI high or low. Any thread.
+    ///
+    /// # Errors
+    /// When the host refuses, as for a number that is no SPI.
+    fn set_spi(&self, intid: Intid, high: bool) -> Result<(), HostError>;
 }
 
 /// One vCPU, held by the thread that runs it.
@@ -273,6 +283,9 @@ pub enum SystemEvent {
 pub enum GuestFault {
     /// An instruction the accelerator has to emulate but cannot; its encoding.
     CannotEmulate(u32),
+    /// The guest accessed this address, where no memory is, with an instruction that the host does
+    /// not decode.
+    UndecodedAccess(Gpa),
     /// The vCPU takes the same exception at the vector of that exception, for ever. Its vector.
     ExceptionLoop(u64),
 }

@@ -16,7 +16,7 @@ use aarch64::{Gpa, Saved, SysReg, VcpuId};
 use memory::{Layout, Prot, Region};
 
 use crate::api::{
-    Caps, DebugControl, Exit, HostError, Hypervisor, IrqLine, Resume, Vcpu, Vm, VmConfig,
+    Caps, DebugControl, Exit, HostError, Hypervisor, IrqLine, KernelGic, Resume, Vcpu, Vm, VmConfig,
 };
 
 /// One thing a scripted vCPU does.
@@ -112,7 +112,6 @@ impl Scripted {
             address_bits: 40,
             counter_frequency: 1_000_000_000,
             portable_cpu: true,
-            kernel_gic: false,
         };
         let seat = |script| Seat {
             script: Mutex::new(script),
@@ -250,6 +249,10 @@ impl Vm for ScriptedVm {
     }
 
     fn forget_code(&self) {}
+
+    fn kernel_gic(&self) -> Option<&dyn KernelGic> {
+        None
+    }
 }
 
 struct ScriptedVcpu {

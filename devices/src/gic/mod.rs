@@ -69,6 +69,7 @@ pub use cpu::Outputs;
 pub use set::VcpuSet;
 pub use shared::{GicSink, SharedGic};
 pub use state::InvalidGicState;
+pub use v2m::V2mFrame;
 
 /// A GICv3 for a fixed number of vCPUs.
 #[derive(Clone, Debug)]

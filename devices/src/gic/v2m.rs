@@ -1,36 +1,102 @@
 //! The GICv2m frame: a device's MSI is a write of an INTID that raises that SPI (Arm SBSA,
 //! appendix "GICv2m architecture").
 
+use std::fmt;
+use std::sync::Arc;
+
 use aarch64::gic::IIDR_VALUE;
 use aarch64::gic::v2m::{IIDR, MSI_TYPER, SETSPI};
 use aarch64::machine::GICV2M_SPIS;
 use aarch64::{Intid, Size};
 
 use super::Gic;
+use crate::bus::MmioDevice;
+use crate::irq::IrqSink;
 
 const FIRST: u32 = Intid::spi(GICV2M_SPIS.0).0;
 const COUNT: u32 = GICV2M_SPIS.1 as u32;
+
+/// What the frame reads as at `offset`.
+fn register(offset: u64, size: Size) -> u64 {
+    let value = match (offset, size) {
+        (MSI_TYPER, Size::W) => FIRST << 16 | COUNT,
+        (IIDR, Size::W) => IIDR_VALUE,
+        _ => 0,
+    };
+    value.into()
+}
+
+/// The SPI that a write to the frame raises.
+fn raised(offset: u64, size: Size, value: u64) -> Option<Intid> {
+    let intid = match (offset, size) {
+        (SETSPI, Size::H | Size::W) => (value & size.mask()) as u32,
+        _ => return None,
+    };
+    (FIRST..FIRST + COUNT)
+        .contains(&intid)
+        .then_some(Intid(intid))
+}
 
 impl Gic {
     /// A read at `offset` of the GICv2m frame.
     #[must_use]
     pub fn v2m_read(&self, offset: u64, size: Size) -> u64 {
-        let value = match (offset, size) {
-            (MSI_TYPER, Size::W) => FIRST << 16 | COUNT,
-            (IIDR, Size::W) => IIDR_VALUE,
-            _ => 0,
-        };
-        value.into()
+        register(offset, size)
     }
 
     /// A write at `offset` of the GICv2m frame, by a guest or as a device's MSI.
     pub fn v2m_write(&mut self, offset: u64, size: Size, value: u64) {
-        let intid = match (offset, size) {
-            (SETSPI, Size::H | Size::W) => (value & size.mask()) as u32,
-            _ => return,
-        };
-        if (FIRST..FIRST + COUNT).contains(&intid) {
-            self.pulse_spi(Intid(intid));
+        if let Some(intid) = raised(offset, size, value) {
+            self.pulse_spi(intid);
         }
+    }
+}
+
+/// The frame by itself, before an interrupt controller that has none: that of a host's kernel.
+pub struct V2mFrame(Arc<dyn IrqSink>);
+
+impl V2mFrame {
+    /// A frame whose MSIs are rising edges at the inputs of `sink`.
+    #[must_use]
+    pub fn new(sink: Arc<dyn IrqSink>) -> Self {
+        Self(sink)
+    }
+}
+
+impl MmioDevice for V2mFrame {
+    fn read(&self, offset: u64, size: Size) -> u64 {
+        register(offset, size)
+    }
+
+    fn write(&self, offset: u64, size: Size, value: u64) {
+        if let Some(intid) = raised(offset, size, value) {
+            self.0.set_level(intid, true);
+            self.0.set_level(intid, false);
+        }
+    }
+}
+
+impl fmt::Debug for V2mFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("V2mFrame").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::irq::testing::Recorder;
+
+    #[test]
+    fn a_frame_by_itself_sends_edges_for_its_own_spis_only() {
+        let (sink, _line) = Recorder::wire();
+        let frame = V2mFrame::new(sink.clone());
+        let typer = u64::from(FIRST) << 16 | u64::from(COUNT);
+        assert_eq!(frame.read(MSI_TYPER, Size::W), typer);
+        frame.write(SETSPI, Size::W, u64::from(FIRST));
+        assert_eq!(sink.take(), [true, false]);
+        frame.write(SETSPI, Size::W, u64::from(FIRST + COUNT));
+        frame.write(MSI_TYPER, Size::W, u64::from(FIRST));
+        assert_eq!(sink.take(), []);
     }
 }

@@ -34,7 +34,6 @@ impl Default for Soft {
             address_bits: ADDRESS_BITS,
             counter_frequency: clock::FREQUENCY,
             portable_cpu: true,
-            kernel_gic: false,
         };
         Self { caps }
     }

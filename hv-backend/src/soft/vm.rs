@@ -11,7 +11,7 @@ use softcpu::{Cpu, Interpreter};
 
 use super::clock::HostClock;
 use super::vcpu::SoftVcpu;
-use crate::api::{HostError, Vcpu, Vm};
+use crate::api::{HostError, KernelGic, Vcpu, Vm};
 
 /// Decoded instructions that all vCPUs of a VM keep together, 24 bytes each.
 const DECODED_OPS: usize = 800_000;
@@ -161,5 +161,9 @@ impl Vm for SoftVm {
     fn forget_code(&self) {
         self.shared.code_version.fetch_add(1, Ordering::SeqCst);
         self.shared.kick_all();
+    }
+
+    fn kernel_gic(&self) -> Option<&dyn KernelGic> {
+        None
     }
 }

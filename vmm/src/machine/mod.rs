@@ -4,11 +4,12 @@
 //! | part | where |
 //! |---|---|
 //! | the vCPUs, their threads, the life of the machine | [`crate::fleet`], [`crate::vcpu`], [`crate::coordinator`] |
-//! | RAM, devices, GIC: what exits reach | `platform` |
+//! | RAM, devices, GIC: what exits reach | `platform`, `interrupts` |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
 //! | the serial port's other end | [`crate::console`] |
 
 mod contents;
+mod interrupts;
 mod platform;
 
 use std::fmt;
@@ -167,7 +168,6 @@ fn vm_config(
         address_bits,
         counter_frequency: _,
         portable_cpu: _,
-        kernel_gic,
     } = *caps;
     if cpus.get() > max_vcpus {
         let cpus = cpus.get();
@@ -182,10 +182,6 @@ fn vm_config(
             room >> 30
         );
         return Err(StartError::Input(line));
-    }
-    if kernel_gic {
-        let line = format!("the accelerator {name} brings an interrupt controller of its own");
-        return Err(StartError::Host(line));
     }
     Ok(VmConfig {
         vcpus: cpus.get(),
@@ -210,7 +206,6 @@ mod tests {
         address_bits: 36,
         counter_frequency: 1,
         portable_cpu: true,
-        kernel_gic: false,
     };
 
     fn ask(cpus: &str, memory: &str) -> Result<VmConfig, StartError> {

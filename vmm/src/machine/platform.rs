@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aarch64::machine::{self, Span};
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
 use devices::bus::{Bus, BusError, MmioDevice};
-use devices::gic::SharedGic;
-use devices::irq::IrqLine;
 use devices::pl011::Pl011;
 use devices::pl031::Pl031;
 use devices::pl061::Pl061;
@@ -16,6 +14,7 @@ use memory::{Layout, Prot, Region};
 
 use super::StartError;
 use super::contents::Contents;
+use super::interrupts::Interrupts;
 use crate::board::Board;
 use crate::fleet::Fleet;
 use crate::host::clock::{Alarms, WallClock};
@@ -37,7 +36,7 @@ pub struct Platform {
     // Wiring.
     fleet: Arc<Fleet>,
     bus: Bus,
-    gic: Arc<SharedGic>,
+    interrupts: Interrupts,
     uart: Arc<Pl011>,
     rtc: Arc<Pl031>,
     gpio: Arc<Pl061>,
@@ -62,9 +61,8 @@ impl Platform {
             serial,
             alarms,
         } = wiring;
-        let vcpus = u16::try_from(fleet.ids().count()).unwrap_or(u16::MAX);
-        let gic = Arc::new(SharedGic::new(vcpus, fleet.clone()));
-        let line = |intid| IrqLine::new(gic.clone(), intid);
+        let interrupts = Interrupts::new(&fleet);
+        let line = |intid| interrupts.line(intid);
         let uart = Arc::new(Pl011::new(line(machine::UART_INTID), serial));
         let alarm = alarms.add();
         let rtc = Pl031::new(line(machine::RTC_INTID), Arc::new(WallClock), alarm.clone());
@@ -76,7 +74,7 @@ impl Platform {
         let ringing = gpio.clone();
         alarm.rings(move || ringing.on_alarm());
         let bus = build_bus(
-            &gic,
+            &interrupts,
             [
                 ("UART", machine::UART, uart.clone()),
                 ("RTC", machine::RTC, rtc.clone()),
@@ -89,7 +87,7 @@ impl Platform {
             contents,
             fleet,
             bus,
-            gic,
+            interrupts,
             uart,
             rtc,
             gpio,
@@ -128,7 +126,7 @@ impl Platform {
             contents,
             fleet,
             bus: _,
-            gic,
+            interrupts,
             uart,
             rtc,
             gpio,
@@ -137,7 +135,7 @@ impl Platform {
         uart.reset();
         rtc.reset();
         gpio.reset();
-        gic.reset();
+        interrupts.reset();
         // New memory rather than zeros written: the host gets back what the guest had touched.
         let host = |error| StartError::Host(chain(&error));
         drop(fleet.vm().unmap(contents.ram().base).map_err(host)?);
@@ -150,11 +148,11 @@ impl Platform {
 }
 
 fn build_bus<const N: usize>(
-    gic: &Arc<SharedGic>,
+    interrupts: &Interrupts,
     devices: [(&'static str, Span, Arc<dyn MmioDevice>); N],
 ) -> Result<Bus, BusError> {
     let mut bus = Bus::new();
-    gic.attach(&mut bus)?;
+    interrupts.attach(&mut bus)?;
     for (name, span, device) in devices {
         bus.insert(name, span, device)?;
     }
@@ -171,19 +169,19 @@ impl Board for Platform {
     }
 
     fn sysreg_read(&self, vcpu: VcpuId, reg: SysReg) -> Option<u64> {
-        self.gic.icc_read(vcpu, reg)
+        self.interrupts.icc_read(vcpu, reg)
     }
 
     fn sysreg_write(&self, vcpu: VcpuId, reg: SysReg, data: u64) -> Option<()> {
-        self.gic.icc_write(vcpu, reg, data)
+        self.interrupts.icc_write(vcpu, reg, data)
     }
 
     fn set_ppi(&self, vcpu: VcpuId, intid: Intid, high: bool) {
-        self.gic.set_ppi(vcpu, intid, high);
+        self.interrupts.set_ppi(vcpu, intid, high);
     }
 
     fn reset_cpu_interface(&self, vcpu: VcpuId) {
-        self.gic.reset_cpu_interface(vcpu);
+        self.interrupts.reset_cpu_interface(vcpu);
     }
 
     fn is_memory(&self, gpa: Gpa) -> bool {

@@ -229,6 +229,10 @@ impl<'a> Runner<'a> {
             GuestFault::CannotEmulate(insn) => {
                 format!("{id}: the guest's instruction {insn:08x} cannot be emulated")
             }
+            GuestFault::UndecodedAccess(gpa) => format!(
+                "{id}: the guest accessed the device at {gpa} with an instruction that this \
+                 accelerator cannot emulate"
+            ),
             GuestFault::ExceptionLoop(vector) => format!(
                 "{id}: the guest's exception vector at {vector:#x} takes an exception itself, \
                  for ever"

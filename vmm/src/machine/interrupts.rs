@@ -1,0 +1,111 @@
+//! The machine's interrupt controller: the GIC model, or the one of the host's kernel.
+//!
+//! Which one it is follows from the accelerator ([`Vm::kernel_gic`](hv_backend::api::Vm)), and
+//! only this file knows. With the kernel's, the guest reaches distributor, redistributors and CPU
+//! interface without an exit, and its timers' interrupts come from the kernel too.
+
+use std::sync::Arc;
+
+use aarch64::machine::GICV2M;
+use aarch64::{Intid, SysReg, VcpuId};
+use devices::bus::{Bus, BusError};
+use devices::gic::{SharedGic, V2mFrame};
+use devices::irq::{IrqLine, IrqSink};
+
+use crate::fleet::Fleet;
+
+/// The interrupt controller.
+pub enum Interrupts {
+    /// The GIC model.
+    Model(Arc<SharedGic>),
+    /// The GIC of the host's kernel.
+    Kernel(Arc<KernelInputs>),
+}
+
+impl Interrupts {
+    /// The one that goes with the accelerator of `fleet`.
+    pub fn new(fleet: &Arc<Fleet>) -> Self {
+        if fleet.vm().kernel_gic().is_some() {
+            return Self::Kernel(Arc::new(KernelInputs(fleet.clone())));
+        }
+        let vcpus = u16::try_from(fleet.ids().count()).unwrap_or(u16::MAX);
+        Self::Model(Arc::new(SharedGic::new(vcpus, fleet.clone())))
+    }
+
+    /// A wire to its input `intid`.
+    pub fn line(&self, intid: Intid) -> IrqLine {
+        match self {
+            Self::Model(gic) => IrqLine::new(gic.clone(), intid),
+            Self::Kernel(inputs) => IrqLine::new(inputs.clone(), intid),
+        }
+    }
+
+    /// Puts its frames on the bus: those that the guest does not reach without an exit.
+    pub fn attach(&self, bus: &mut Bus) -> Result<(), BusError> {
+        match self {
+            Self::Model(gic) => gic.attach(bus),
+            Self::Kernel(inputs) => {
+                let frame = V2mFrame::new(inputs.clone());
+                bus.insert("GICv2m frame", GICV2M, Arc::new(frame))
+            }
+        }
+    }
+
+    /// A read of a system register of the CPU interface.
+    pub fn icc_read(&self, vcpu: VcpuId, reg: SysReg) -> Option<u64> {
+        match self {
+            Self::Model(gic) => gic.icc_read(vcpu, reg),
+            Self::Kernel(_) => None,
+        }
+    }
+
+    /// A write to a system register of the CPU interface.
+    pub fn icc_write(&self, vcpu: VcpuId, reg: SysReg, data: u64) -> Option<()> {
+        match self {
+            Self::Model(gic) => gic.icc_write(vcpu, reg, data),
+            Self::Kernel(_) => None,
+        }
+    }
+
+    /// Holds a private input of a vCPU high or low. Those the machine has are the timers', which
+    /// the kernel drives itself if the GIC is the kernel's.
+    pub fn set_ppi(&self, vcpu: VcpuId, intid: Intid, high: bool) {
+        match self {
+            Self::Model(gic) => gic.set_ppi(vcpu, intid, high),
+            Self::Kernel(_) => {}
+        }
+    }
+
+    /// Gives a vCPU's CPU interface its reset state.
+    pub fn reset_cpu_interface(&self, vcpu: VcpuId) {
+        match self {
+            Self::Model(gic) => gic.reset_cpu_interface(vcpu),
+            // The kernel takes changes of it only while no vCPU runs. A guest's kernel sets it up
+            // before it takes an interrupt.
+            Self::Kernel(_) => {}
+        }
+    }
+
+    /// Gives everything its reset state. No vCPU runs meanwhile.
+    pub fn reset(&self) {
+        match self {
+            Self::Model(gic) => gic.reset(),
+            // Not done yet; a guest's kernel sets up all of it, as it must after kexec.
+            Self::Kernel(_) => {}
+        }
+    }
+}
+
+/// The inputs of the kernel's GIC.
+pub struct KernelInputs(Arc<Fleet>);
+
+impl IrqSink for KernelInputs {
+    fn set_level(&self, intid: Intid, high: bool) {
+        let Some(gic) = self.0.vm().kernel_gic() else {
+            return;
+        };
+        if let Err(error) = gic.set_spi(intid, high) {
+            tracing::error!(intid = intid.0, high, %error, "an interrupt is lost");
+        }
+    }
+}
