@@ -1,0 +1,153 @@
+//! The `kvm` backend: guests on the processor itself, through KVM of an arm64 Linux.
+//!
+//! What the kernel does without an exit: memory, the GICv3 with its CPU interface, the timers,
+//! WFI and the identification registers. What leaves as an [`Exit`](crate::api::Exit): accesses to
+//! where no memory is, and PSCI calls, which the SMCCC filter hands on, so that one policy in the
+//! VMM decides for every accelerator. `CPU_SUSPEND` stays with the kernel, which knows of the
+//! interrupts to wait for.
+//!
+//! | file | what |
+//! |---|---|
+//! | `vm` | a VM: memory slots, the GIC, the counter, kicks |
+//! | `gic` | the kernel's GICv3 |
+//! | `vcpu` | a vCPU: the run loop's answers and exits, its registers |
+//! | `kick` | how another thread gets a vCPU out of the guest |
+//! | `sys` | the system calls that `kvm-ioctls` leaves to us; the only unsafe code |
+//! | `exits`, `registers`, `obstacle` | pure: fields of exits, numbers of registers, reasons for users |
+//!
+//! Omitted so far: the CPU model `portable`, guest debug, dirty logs, doorbells, saving the GIC, and
+//! the emulation of instructions that KVM does not decode. Needed of the host: Linux 6.4 (SMCCC
+//! filter, counter offset) and a GICv3.
+
+pub mod exits;
+mod gic;
+mod kick;
+pub mod obstacle;
+pub mod registers;
+mod sys;
+mod vcpu;
+mod vm;
+
+use std::io;
+
+use aarch64::machine;
+use kvm_bindings::{KVM_API_VERSION, KVM_CAP_ARM_INJECT_EXT_DABT, KVM_CAP_ARM_NISV_TO_USER};
+use kvm_bindings::{KVM_CAP_COUNTER_OFFSET, KVM_CAP_READONLY_MEM};
+use kvm_ioctls::{Cap, Kvm};
+
+use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig};
+use obstacle::Obstacle;
+use vm::KvmVm;
+
+/// KVM's name for "the caller passes the number of address bits": the least that it takes.
+const MIN_ADDRESS_BITS: u8 = 32;
+
+/// The accelerator.
+#[derive(Debug)]
+pub struct KvmHost {
+    kvm: Kvm,
+    caps: Caps,
+}
+
+/// Opens KVM.
+///
+/// # Errors
+/// What stands in the way.
+pub fn open() -> Result<Box<dyn Hypervisor>, Obstacle> {
+    let kvm = Kvm::new().map_err(|error| Obstacle::Device(io::Error::from(error).kind()))?;
+    let version = kvm.get_api_version();
+    if u32::try_from(version) != Ok(KVM_API_VERSION) {
+        return Err(Obstacle::Version(version));
+    }
+    for (cap, what, since) in [
+        (Cap::ImmediateExit as u32, "immediate exit", "4.13"),
+        (
+            Cap::ArmVmIPASize as u32,
+            "choice of the address size",
+            "4.20",
+        ),
+        (KVM_CAP_READONLY_MEM, "read-only memory", "3.18"),
+        (
+            KVM_CAP_ARM_INJECT_EXT_DABT,
+            "injection of external aborts",
+            "5.5",
+        ),
+        (
+            KVM_CAP_ARM_NISV_TO_USER,
+            "report of undecoded accesses",
+            "5.5",
+        ),
+        (KVM_CAP_COUNTER_OFFSET, "offset of the counter", "6.4"),
+    ] {
+        if kvm.check_extension_raw(cap.into()) <= 0 {
+            return Err(Obstacle::Lacks(what, since));
+        }
+    }
+    probe(&kvm)?;
+    let most = u16::try_from(kvm.get_max_vcpus()).unwrap_or(u16::MAX);
+    let caps = Caps {
+        max_vcpus: most.min(machine::MAX_VCPUS),
+        address_bits: u8::try_from(kvm.get_host_ipa_limit()).unwrap_or(MIN_ADDRESS_BITS),
+        counter_frequency: sys::counter_frequency(),
+        portable_cpu: false,
+    };
+    Ok(Box::new(KvmHost { kvm, caps }))
+}
+
+/// Tries on a VM what only a VM can tell.
+fn probe(kvm: &Kvm) -> Result<(), Obstacle> {
+    let vm = kvm
+        .create_vm_with_ipa_size(MIN_ADDRESS_BITS.into())
+        .map_err(|error| Obstacle::Call("KVM_CREATE_VM", error.to_string()))?;
+    if !gic::is_offered(&vm) {
+        return Err(Obstacle::NoGicV3);
+    }
+    if !vm::can_filter_calls(&vm) {
+        return Err(Obstacle::Lacks("filter for firmware calls", "6.4"));
+    }
+    Ok(())
+}
+
+impl Hypervisor for KvmHost {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError> {
+        let VmConfig {
+            vcpus,
+            address_bits,
+            time,
+        } = *config;
+        let most = self.caps.max_vcpus;
+        if vcpus == 0 || vcpus > most {
+            let line = format!("{vcpus} vCPUs; this host's KVM runs 1 to {most}");
+            return Err(HostError::Limit(line));
+        }
+        let bits = self.caps.address_bits;
+        if address_bits > bits {
+            let line = format!("the machine needs {address_bits} address bits; KVM has {bits}");
+            return Err(HostError::Limit(line));
+        }
+        if time == TimeSource::Instructions {
+            let line = "KVM counts no instructions to make time of".into();
+            return Err(HostError::Limit(line));
+        }
+        let size = address_bits.max(MIN_ADDRESS_BITS).into();
+        let vm = self.kvm.create_vm_with_ipa_size(size);
+        let vm = vm.map_err(failed("KVM_CREATE_VM"))?;
+        Ok(Box::new(KvmVm::new(vm, vcpus)?))
+    }
+}
+
+/// Turns a failed call into an error that names it.
+fn failed(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> HostError {
+    move |error| HostError::Os {
+        call,
+        source: error.into(),
+    }
+}

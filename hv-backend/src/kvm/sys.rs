@@ -1,0 +1,188 @@
+//! System calls and instructions that `kvm-ioctls` leaves to its users.
+
+// UNSAFETY: maps memory shared with the kernel, gives guest memory to it, sends signals, and reads
+// the counter's registers.
+#![expect(unsafe_code, reason = "calls of the host")]
+
+use std::arch::asm;
+use std::io::{Error, Result};
+use std::mem::{offset_of, size_of};
+use std::os::fd::AsRawFd;
+use std::ptr::{self, NonNull};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+
+use aarch64::Gpa;
+use kvm_bindings::{
+    KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_enable_cap, kvm_run, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{VcpuFd, VmFd};
+use memory::{Prot, Region};
+
+/// The flag that makes `KVM_RUN` of one vCPU return at once, in a mapping of its own: the one that
+/// `kvm-ioctls` has is borrowed by the vCPU's thread.
+#[derive(Debug)]
+pub struct ImmediateExit {
+    page: NonNull<libc::c_void>,
+}
+
+// SAFETY: the mapping belongs to the process, and its one use is atomic.
+unsafe impl Send for ImmediateExit {}
+// SAFETY: as above.
+unsafe impl Sync for ImmediateExit {}
+
+impl ImmediateExit {
+    const BYTES: usize = size_of::<kvm_run>();
+
+    /// The flag of `vcpu`.
+    pub fn new(vcpu: &VcpuFd) -> Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = vcpu.as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing of ours.
+        let page = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                Self::BYTES,
+                access,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if page == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        NonNull::new(page)
+            .map(|page| Self { page })
+            .ok_or_else(Error::last_os_error)
+    }
+
+    /// Sets or clears the flag.
+    pub fn set(&self, exit: bool) {
+        // SAFETY: the mapping holds a whole kvm_run, and lives as long as self.
+        let flag = unsafe { self.page.byte_add(offset_of!(kvm_run, immediate_exit)) };
+        // SAFETY: as above; the kernel reads the byte, and we write it, through atomics only.
+        let flag = unsafe { flag.cast::<AtomicU8>().as_ref() };
+        flag.store(exit.into(), SeqCst);
+    }
+}
+
+impl Drop for ImmediateExit {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody uses it after this. It cannot fail.
+        unsafe { libc::munmap(self.page.as_ptr(), Self::BYTES) };
+    }
+}
+
+/// The kernel's number of this thread.
+pub fn this_thread() -> i32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Interrupts a system call of one of our threads. One that has ended is none of the process.
+pub fn interrupt(thread: i32) {
+    // SAFETY: it takes nothing.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: the signal has a handler that does nothing (`catch_interrupts`).
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGRTMIN()) };
+}
+
+/// Gives the signal of [`interrupt`] a handler that does nothing, so that all it does is interrupt.
+pub fn catch_interrupts() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let handler: extern "C" fn(libc::c_int) = nothing;
+        // SAFETY: all bits zero are a valid sigaction: no flags (no SA_RESTART), empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as libc::sighandler_t;
+        // SAFETY: the handler does nothing, which any moment allows.
+        unsafe { libc::sigaction(libc::SIGRTMIN(), &raw const action, ptr::null_mut()) };
+    });
+}
+
+/// Backs guest memory from `gpa` on with `region` as the memory slot `slot`, or takes the slot
+/// away if there is no region.
+///
+/// The caller keeps the region until the slot is taken away, or the VM and its vCPUs are gone.
+pub fn set_slot(vm: &VmFd, slot: u32, gpa: Gpa, memory: Option<(&Region, Prot)>) -> Result<()> {
+    let (host, size, flags) = match memory {
+        None => (0, 0, 0),
+        Some((region, prot)) => {
+            let flags = match prot {
+                Prot::ReadOnly => KVM_MEM_READONLY,
+                Prot::ReadWrite => 0,
+            };
+            (region.host_base().as_ptr() as u64, region.size(), flags)
+        }
+    };
+    let slot = kvm_userspace_memory_region {
+        slot,
+        flags,
+        guest_phys_addr: gpa.0,
+        memory_size: size,
+        userspace_addr: host,
+    };
+    // SAFETY: the memory is a region's, made to be shared with a guest, and stays (see above).
+    unsafe { vm.set_user_memory_region(slot) }.map_err(Error::from)
+}
+
+/// `_IOW(KVMIO, number, T)`
+const fn write_request<T>(number: libc::Ioctl) -> libc::Ioctl {
+    1 << 30 | (size_of::<T>() as libc::Ioctl) << 16 | 0xae << 8 | number
+}
+
+const KVM_ENABLE_CAP: libc::Ioctl = write_request::<kvm_enable_cap>(0xa3);
+const KVM_ARM_SET_COUNTER_OFFSET: libc::Ioctl = write_request::<kvm_arm_counter_offset>(0xb5);
+
+/// Turns on an ability of a VM.
+pub fn enable_cap(vm: &VmFd, cap: u32) -> Result<()> {
+    let cap = kvm_enable_cap {
+        cap,
+        ..kvm_enable_cap::default()
+    };
+    // SAFETY: the kernel reads the structure that belongs to this request.
+    checked(unsafe { libc::ioctl(vm.as_raw_fd(), KVM_ENABLE_CAP, &raw const cap) })
+}
+
+/// Sets what a VM's counters lie behind the host's.
+pub fn set_counter_offset(vm: &VmFd, offset: u64) -> Result<()> {
+    let offset = kvm_arm_counter_offset {
+        counter_offset: offset,
+        reserved: 0,
+    };
+    let fd = vm.as_raw_fd();
+    // SAFETY: as above.
+    checked(unsafe { libc::ioctl(fd, KVM_ARM_SET_COUNTER_OFFSET, &raw const offset) })
+}
+
+fn checked(result: libc::c_int) -> Result<()> {
+    if result < 0 {
+        return Err(Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The host's counter now.
+pub fn host_counter() -> u64 {
+    let value: u64;
+    // SAFETY: Linux lets programs read the counter; `isb` keeps it from being read early.
+    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) value, options(nostack, nomem)) };
+    value
+}
+
+/// What the counter counts in a second.
+pub fn counter_frequency() -> u64 {
+    let value: u64;
+    // SAFETY: Linux lets programs read the frequency.
+    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) value, options(nostack, nomem)) };
+    value
+}
+
+/// The address of an access that `KVM_EXIT_ARM_NISV` reports; the vCPU left with that exit.
+pub fn undecoded_address(run: &kvm_run) -> Gpa {
+    // SAFETY: every bit pattern is one of these integers.
+    let access = unsafe { run.__bindgen_anon_1.arm_nisv };
+    Gpa(access.fault_ipa)
+}
