@@ -20,13 +20,21 @@ const UNWANTED_INDEXES: [&str; 6] = [
 #[derive(Debug)]
 pub struct Apt {
     root: PathBuf,
+    architectures: Vec<String>,
 }
 
 impl Apt {
     /// Opens the state in `root` and fetches the package lists if there are none.
     pub fn open(root: &Path) -> Result<Self, Error> {
+        Self::open_for(root, &["arm64"])
+    }
+
+    /// Opens the state in `root` for packages of these architectures, of which the first is meant
+    /// where a name has none (`name:arm64`).
+    pub fn open_for(root: &Path, architectures: &[&str]) -> Result<Self, Error> {
         let apt = Self {
             root: root.to_owned(),
+            architectures: architectures.iter().map(ToString::to_string).collect(),
         };
         let updated = root.join("updated");
         if updated.exists() {
@@ -44,7 +52,8 @@ impl Apt {
             fs::write(&path, text).map_err(Error::file(path))?;
         }
         eprintln!(
-            "guests: fetching arm64 package lists into {}",
+            "guests: fetching {} package lists into {}",
+            architectures.join(" and "),
             root.display()
         );
         run::output(apt.command("apt-get").arg("update"))?;
@@ -58,6 +67,14 @@ impl Apt {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
+    /// Names of the packages that this one depends on. Of alternatives, the first.
+    pub fn dependencies(&self, package: &str) -> Result<Vec<String>, Error> {
+        let text = run::output(self.command("apt-cache").args(["depends", package]))?;
+        let name = |line: &str| Some(line.trim().strip_prefix("Depends: ")?.to_owned());
+        let real = |name: &String| !name.starts_with('<');
+        Ok(text.lines().filter_map(name).filter(real).collect())
+    }
+
     /// Downloads one package into `directory` and returns its file.
     pub fn download(&self, package: &str, directory: &Path) -> Result<PathBuf, Error> {
         fs::create_dir_all(directory).map_err(Error::file(directory))?;
@@ -67,12 +84,14 @@ impl Apt {
                 .args(["download", package])
                 .current_dir(directory),
         )?;
-        let prefix = format!("{package}_");
+        let (name, architecture) = package.split_once(':').unwrap_or((package, ""));
+        let (prefix, suffix) = (format!("{name}_"), format!("{architecture}.deb"));
         deb_files(directory)?
             .into_iter()
             .find(|path| {
                 path.file_name()
-                    .is_some_and(|n| n.to_string_lossy().starts_with(&prefix))
+                    .map(|n| n.to_string_lossy())
+                    .is_some_and(|n| n.starts_with(&prefix) && n.ends_with(&suffix))
             })
             .ok_or_else(|| Error::NoPackage {
                 wanted: package.to_owned(),
@@ -105,12 +124,15 @@ impl Apt {
 
     fn configuration(&self) -> String {
         let root = self.root.display();
+        let native = self.architectures.first().map_or("arm64", String::as_str);
+        let quoted = self.architectures.iter().map(|name| format!("\"{name}\";"));
+        let all = quoted.collect::<Vec<_>>().join(" ");
         let mut text = format!(
             "#clear APT::Architectures;\n\
              #clear APT::Update::Post-Invoke;\n\
              #clear APT::Update::Post-Invoke-Success;\n\
-             APT::Architecture \"arm64\";\n\
-             APT::Architectures {{ \"arm64\"; }};\n\
+             APT::Architecture \"{native}\";\n\
+             APT::Architectures {{ {all} }};\n\
              APT::Sandbox::User \"root\";\n\
              APT::Install-Recommends \"false\";\n\
              Acquire::Languages \"none\";\n\
@@ -156,6 +178,7 @@ mod tests {
     fn the_configuration_names_only_private_directories() {
         let apt = Apt {
             root: PathBuf::from("/private"),
+            architectures: vec!["arm64".to_owned()],
         };
         let text = apt.configuration();
         for line in text.lines().filter(|line| line.starts_with("Dir::")) {

@@ -103,6 +103,19 @@ impl Store {
         Ok(path)
     }
 
+    /// An initramfs of busybox, `/init` and more executables, each as its path and content. It is
+    /// not compressed: quicker to make and to unpack if it is large.
+    pub fn bundle(&self, name: &str, files: &[(String, Vec<u8>)]) -> Result<PathBuf, Error> {
+        let _lock = self.lock()?;
+        let mut tree = initramfs::basic(self.busybox()?);
+        for (path, content) in files {
+            tree.file(path, 0o755, content.clone());
+        }
+        let path = self.root.join(name);
+        write(&path, &tree.to_bytes())?;
+        Ok(path)
+    }
+
     /// An initramfs with Debian's openssl, python3, xz and sqlite3, and the action `userland`.
     pub fn userland(&self) -> Result<PathBuf, Error> {
         let _lock = self.lock()?;

@@ -123,6 +123,19 @@ pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
     Ok(absent(tools))
 }
 
+/// Installs those of these programs of [`TOOLS`] that are missing, and fails if it cannot.
+pub fn require(programs: &[&str]) -> Result<(), Error> {
+    let wanted = TOOLS.iter().filter(|tool| programs.contains(&tool.program));
+    let missing = ensure(&wanted.copied().collect::<Vec<_>>())?;
+    let Some(tool) = missing.first() else {
+        return Ok(());
+    };
+    let Tool { program, apt, .. } = tool;
+    Err(Error::new(format!(
+        "{program} is missing; install the package {apt}"
+    )))
+}
+
 fn absent(tools: &[Tool]) -> Vec<Tool> {
     tools
         .iter()

@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod fuzz;
 mod host;
+mod kvm_host;
 mod lint;
 mod suite;
 
@@ -23,7 +24,7 @@ struct Entry {
     run: fn(&[String]) -> Result<bool, Error>,
 }
 
-const COMMANDS: [Entry; 6] = [
+const COMMANDS: [Entry; 7] = [
     Entry {
         name: "demo",
         help: "set up everything and boot Linux to a shell (without a terminal: check it and power off)",
@@ -48,6 +49,11 @@ const COMMANDS: [Entry; 6] = [
         name: "fuzz",
         help: "TARGET [OPTION...]: fuzz one target guided by coverage; the rest is for libFuzzer",
         run: fuzz::run,
+    },
+    Entry {
+        name: "kvm-host",
+        help: "[--seconds N] [--nvhe] -- COMMAND...: run it where arm64 KVM works, emulated if need be",
+        run: kvm_host::run,
     },
     Entry {
         name: "guests",

@@ -1,0 +1,137 @@
+//! `cargo xtask kvm-host -- COMMAND...`: runs a command where arm64 KVM works.
+//!
+//! On an arm64 host with KVM that is the host itself. Elsewhere QEMU emulates an arm64 machine with
+//! EL2, which runs Debian's kernel and its real KVM; the command runs in its initramfs. Either way
+//! the command finds in its directory:
+//!
+//! | file | what |
+//! |---|---|
+//! | `Image` | the kernel to boot as a guest |
+//! | `initramfs.cpio.gz` | the guests' busybox and `/init` |
+//!
+//! and `armlet` among the programs, built from this checkout. Everything is made on first use and
+//! kept in `target/kvm-host`; the emulated host's kernel log is `target/kvm-host/console.log`.
+
+mod toolchain;
+mod vehicle;
+
+use crate::command::{build_armlet, target};
+use crate::error::Error;
+use crate::host;
+use guests::{Kernel, Store};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const USAGE: &str = "usage: cargo xtask kvm-host [--seconds N] [--nvhe] -- COMMAND...";
+/// The kernel that guests boot, and the emulated host too.
+const KERNEL: Kernel = Kernel::V6_12Cloud;
+
+/// What to run, and where.
+#[derive(Debug, PartialEq, Eq)]
+struct Request {
+    /// Give up after this long.
+    limit: Duration,
+    /// The emulated host's kernel runs at EL1, its hypervisor alone at EL2.
+    nvhe: bool,
+    command: Vec<String>,
+}
+
+/// Runs the command and ends with its exit status.
+pub fn run(arguments: &[String]) -> Result<bool, Error> {
+    let request = Request::parse(arguments)?;
+    let directory = target().join("kvm-host");
+    fs::create_dir_all(&directory)?;
+    let store = Store::of_checkout();
+    let status = if host::accelerator("kvm").is_ok() {
+        natively(&request, &directory, &store)?
+    } else {
+        let armlet = toolchain::build_armlet(&directory)?;
+        vehicle::run(&request, &directory, &store, &armlet)?
+    };
+    if status != 0 {
+        std::process::exit(status);
+    }
+    Ok(true)
+}
+
+impl Request {
+    fn parse(arguments: &[String]) -> Result<Self, Error> {
+        let mut request = Self {
+            limit: Duration::from_secs(600),
+            nvhe: false,
+            command: Vec::new(),
+        };
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--" => break,
+                "--nvhe" => request.nvhe = true,
+                "--seconds" => {
+                    let number = words.next().and_then(|word| word.parse().ok());
+                    request.limit = Duration::from_secs(number.ok_or_else(|| Error::new(USAGE))?);
+                }
+                _ => return Err(Error::new(USAGE)),
+            }
+        }
+        request.command = words.cloned().collect();
+        if request.command.is_empty() {
+            return Err(Error::new(USAGE));
+        }
+        Ok(request)
+    }
+}
+
+/// Runs the command on this machine.
+fn natively(request: &Request, directory: &Path, store: &Store) -> Result<i32, Error> {
+    let armlet = build_armlet()?;
+    let guest = directory.join("guest");
+    fs::create_dir_all(&guest)?;
+    for (name, path) in guest_files(store)? {
+        fs::copy(path, guest.join(name))?;
+    }
+    let programs = armlet.parent().into_iter().map(PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(programs.chain(env::split_paths(&path)));
+    let status = Command::new(&request.command[0])
+        .args(&request.command[1..])
+        .current_dir(guest)
+        .env("PATH", path.map_err(|error| Error::new(error.to_string()))?)
+        .status()?;
+    Ok(status.code().unwrap_or(1))
+}
+
+/// What lies in the command's directory, and where it comes from.
+fn guest_files(store: &Store) -> Result<[(&'static str, PathBuf); 2], Error> {
+    Ok([
+        ("Image", store.kernel(KERNEL)?),
+        ("initramfs.cpio.gz", store.initramfs()?),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request, Error> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Request::parse(&words)
+    }
+
+    #[test]
+    fn options_end_where_the_command_begins() {
+        let request = parse("--seconds 5 --nvhe -- ls --nvhe").expect("well formed");
+        assert_eq!(request.limit, Duration::from_secs(5));
+        assert!(request.nvhe);
+        assert_eq!(request.command, ["ls", "--nvhe"]);
+    }
+
+    #[test]
+    fn anything_else_shows_the_usage() {
+        for wrong in ["", "--", "ls", "--seconds", "--seconds x -- ls", "--nvhe"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

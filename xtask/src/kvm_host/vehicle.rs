@@ -1,0 +1,161 @@
+//! The emulated arm64 host: QEMU's `virt` machine with EL2, and an initramfs that holds everything.
+
+use super::{KERNEL, Request, guest_files};
+use crate::error::Error;
+use crate::host;
+use guests::Store;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+const QEMU: &str = "qemu-system-aarch64";
+/// The CPU that QEMU emulates fastest of those with EL2.
+const CPU: &str = "max,pauth=off,sve=off,lpa2=off";
+const MEMORY: &str = "2G";
+/// What the machine's action ends its output with, before the status.
+const STATUS: &str = "ARMLET-STATUS ";
+const ACTION: &str = include_str!("../../files/kvm-host.sh");
+
+/// Runs the command and returns its exit status.
+pub fn run(
+    request: &Request,
+    directory: &Path,
+    store: &Store,
+    armlet: &Path,
+) -> Result<i32, Error> {
+    host::require(&[QEMU])?;
+    let mut files = vec![
+        ("actions/kvm_host".to_owned(), ACTION.as_bytes().to_vec()),
+        ("bin/armlet".to_owned(), fs::read(armlet)?),
+        ("command".to_owned(), script(&request.command).into_bytes()),
+    ];
+    for (name, path) in guest_files(store)? {
+        files.push((format!("guest/{name}"), fs::read(path)?));
+    }
+    // Several may run at once, each with its own command.
+    let name = format!("kvm-host.{}.cpio", std::process::id());
+    let initramfs = store.bundle(&name, &files)?;
+    let log = directory.join("console.log");
+    let mode = if request.nvhe {
+        " kvm-arm.mode=nvhe"
+    } else {
+        ""
+    };
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", CPU])
+        .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY])
+        .args(["-nodefaults", "-display", "none", "-no-reboot"])
+        .arg("-kernel")
+        .arg(store.kernel(KERNEL)?)
+        .arg("-initrd")
+        .arg(&initramfs)
+        .arg("-append")
+        .arg(format!(
+            "console=ttyAMA0 quiet panic=-1 armlet.do=kvm_host{mode}"
+        ))
+        .arg("-serial")
+        .arg(format!("file:{}", log.display()))
+        .args(["-device", "virtio-serial-pci", "-device"])
+        .args(["virtconsole,chardev=output", "-chardev"])
+        .arg("stdio,id=output,signal=off");
+    let status = watch(&mut qemu, request.limit);
+    fs::remove_file(initramfs)?;
+    status?.ok_or_else(|| {
+        Error::new(format!(
+            "the emulated host ended without a status; its log is {}",
+            log.display()
+        ))
+    })
+}
+
+/// The command as a script: every word quoted.
+fn script(command: &[String]) -> String {
+    let quoted = command
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    format!("exec {}\n", quoted.collect::<Vec<_>>().join(" "))
+}
+
+/// Runs the machine, shows its output as it comes, and returns the status that this ends with, if
+/// it does.
+fn watch(qemu: &mut Command, limit: Duration) -> Result<Option<i32>, Error> {
+    let mut child = qemu
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| Error::new(format!("cannot run {QEMU}: {error}")))?;
+    let output = child
+        .stdout
+        .take()
+        .ok_or_else(|| Error::new("no output pipe"))?;
+    let (done, finished) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let status = show(output, &mut std::io::stdout());
+        // Nobody waits any more if the time is up.
+        let _ = done.send(());
+        status
+    });
+    let in_time = finished.recv_timeout(limit).is_ok();
+    // The machine has nothing to lose: its disk is memory.
+    child.kill()?;
+    child.wait()?;
+    let status = reader
+        .join()
+        .map_err(|_| Error::new("the output reader failed"))??;
+    if !in_time {
+        let seconds = limit.as_secs();
+        return Err(Error::new(format!("no end after {seconds} s: stopped")));
+    }
+    Ok(status)
+}
+
+/// Copies lines up to the one with the status.
+fn show(output: impl Read, into: &mut impl Write) -> std::io::Result<Option<i32>> {
+    let mut reader = BufReader::new(output);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        // The command's last line may lack its end.
+        if let Some((before, status)) = text.split_once(STATUS)
+            && let Ok(status) = status.trim_end().parse()
+        {
+            into.write_all(before.as_bytes())?;
+            into.flush()?;
+            return Ok(Some(status));
+        }
+        into.write_all(&line)?;
+        into.flush()?;
+        line.clear();
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_the_command_as_they_are() {
+        let words = ["printf", "%s|", "a b", "it's", "$HOME", ""].map(str::to_owned);
+        let output = Command::new("sh").args(["-c", &script(&words)]).output();
+        let output = output.expect("sh runs");
+        assert_eq!(output.stdout, b"a b|it's|$HOME||");
+    }
+
+    #[test]
+    fn output_is_shown_up_to_the_status() {
+        for (output, shown, status) in [
+            ("a\nb\nARMLET-STATUS 3\r\n", "a\nb\n", Some(3)),
+            ("no end of lineARMLET-STATUS 0\n", "no end of line", Some(0)),
+            ("ARMLET-STATUS of what?\n", "ARMLET-STATUS of what?\n", None),
+            ("", "", None),
+        ] {
+            let mut copy = Vec::new();
+            let found = show(output.as_bytes(), &mut copy).expect("memory");
+            assert_eq!((copy.as_slice(), found), (shown.as_bytes(), status));
+        }
+    }
+}
