@@ -7,7 +7,7 @@ use std::fmt;
 use std::ptr::NonNull;
 
 use aarch64::PAGE_SIZE;
-use vm_memory::{Bytes, MmapRegion, VolatileMemory, VolatileMemoryError};
+use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 
 /// Anonymous host memory, zero-filled and paid for only where it is touched.
 pub struct Region {
@@ -69,11 +69,12 @@ impl Region {
     /// # Errors
     /// When they are not all inside.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), OutOfRegion> {
-        let at = self.check(offset, into.len())?;
+        let len = into.len();
+        let at = self.check(offset, len)?;
         self.mmap
             .as_volatile_slice()
             .read_slice(into, at)
-            .map_err(|e| outside(&e, offset))
+            .map_err(|_| OutOfRegion { offset, len })
     }
 
     /// Copies bytes into the region.
@@ -81,11 +82,12 @@ impl Region {
     /// # Errors
     /// When they do not all fit; nothing is written then.
     pub fn write(&self, offset: u64, from: &[u8]) -> Result<(), OutOfRegion> {
-        let at = self.check(offset, from.len())?;
+        let len = from.len();
+        let at = self.check(offset, len)?;
         self.mmap
             .as_volatile_slice()
             .write_slice(from, at)
-            .map_err(|e| outside(&e, offset))
+            .map_err(|_| OutOfRegion { offset, len })
     }
 
     /// Reads a naturally aligned little-endian u64 in one access, as a table walk does.
@@ -120,10 +122,6 @@ impl Region {
         }
         usize::try_from(offset).map_err(|_| OutOfRegion { offset, len })
     }
-}
-
-fn outside(_: &VolatileMemoryError, offset: u64) -> OutOfRegion {
-    OutOfRegion { offset, len: 0 }
 }
 
 impl fmt::Debug for Region {
