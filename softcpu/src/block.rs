@@ -114,17 +114,17 @@ fn cost(block: &Block) -> usize {
 fn decode(key: Key, table: &Table<Cpu>, cpu: &Cpu) -> Block {
     let in_page = (PAGE_SIZE - key.gpa.0 % PAGE_SIZE) / 4;
     let most = if key.single { 1 } else { MOST_OPS.min(in_page) };
+    // Memory comes in whole pages, so a block is there as a whole or not at all.
+    let mut code = [0; 4 * MOST_OPS as usize];
+    let code = &mut code[..4 * most as usize];
     let mut ops = Vec::new();
-    for i in 0..most {
-        let mut word = [0; 4];
-        let at = Gpa(key.gpa.0 + 4 * i);
-        if cpu.frames.layout().read(at, &mut word).is_err() {
-            break;
-        }
-        let (op, ends) = decode_one(u32::from_le_bytes(word), (4 * i) as u16, key.fp, table);
-        ops.push(op);
-        if ends {
-            break;
+    if cpu.frames.layout().read(key.gpa, code).is_ok() {
+        for (off, word) in (0..).step_by(4).zip(code.as_chunks().0) {
+            let (op, ends) = decode_one(u32::from_le_bytes(*word), off, key.fp, table);
+            ops.push(op);
+            if ends {
+                break;
+            }
         }
     }
     Block {
