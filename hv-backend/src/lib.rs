@@ -1,6 +1,7 @@
 //! The accelerator contract and the accelerators behind it.
 
 pub mod api;
+pub mod hvf;
 pub mod scripted;
 pub mod select;
 pub mod soft;
@@ -13,6 +14,24 @@ cfg_if::cfg_if! {
     } else {
         #[path = "kvm/elsewhere.rs"]
         pub mod kvm;
+    }
+}
+
+// Where the functions of Hypervisor.framework come from, and how the one is called that no Rust type
+// describes. The rest of that backend is compiled everywhere.
+#[path = "hvf/elsewhere.rs"]
+mod hvf_table;
+
+cfg_if::cfg_if! {
+    if #[cfg(target_arch = "aarch64")] {
+        #[path = "hvf/sys/vector_aarch64.rs"]
+        pub mod hvf_vector;
+    } else if #[cfg(all(unix, target_arch = "x86_64"))] {
+        #[path = "hvf/sys/vector_x86_64.rs"]
+        pub mod hvf_vector;
+    } else {
+        #[path = "hvf/sys/vector_elsewhere.rs"]
+        pub mod hvf_vector;
     }
 }
 

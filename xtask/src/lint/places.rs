@@ -7,7 +7,7 @@ use crate::error::Error;
 const UNSAFE: [(&str, &str); 4] = [
     ("memory/src/", "guest memory is shared with the guest"),
     ("hv-backend/src/kvm/sys.rs", "system calls of KVM"),
-    ("hv-backend/src/hvf/sys.rs", "calls of Hypervisor.framework"),
+    ("hv-backend/src/hvf/sys/", "calls of Hypervisor.framework"),
     (
         "vmm/src/host/",
         "host services: terminal, signals, processor time",
