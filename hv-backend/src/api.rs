@@ -120,9 +120,12 @@ pub trait Vcpu {
     /// Answers the last exit and completes its instruction, but runs no further guest code, so
     /// that the state read afterwards is whole. The next `run` takes [`Resume::Done`].
     ///
+    /// `Some` when the instruction has another device access to make (a pair, a vector structure):
+    /// it is done only when that is answered, by another `settle` or by `run`.
+    ///
     /// # Errors
     /// When the host failed.
-    fn settle(&mut self, resume: Resume) -> Result<(), HostError>;
+    fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError>;
     /// Holds an interrupt input high or low, until changed.
     ///
     /// # Errors

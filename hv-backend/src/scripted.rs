@@ -305,9 +305,9 @@ impl Vcpu for ScriptedVcpu {
         }
     }
 
-    fn settle(&mut self, resume: Resume) -> Result<(), HostError> {
+    fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
         self.record(Event::Settle(resume));
-        Ok(())
+        Ok(None)
     }
 
     fn set_irq(&mut self, line: IrqLine, high: bool) -> Result<(), HostError> {

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use crate::block::{Block, BlockCache, Key};
 use crate::cpu::{Cpu, Event, Stop};
-use crate::replay::Awaiting;
 use crate::table::Table;
 
 /// Slots of the jump cache.
@@ -120,7 +119,7 @@ impl Interpreter {
     }
 
     /// Completes the instruction that awaited an answer, and runs nothing further. An event if it
-    /// awaits one more: it keeps the answers it has, and the next run asks for the rest.
+    /// awaits one more: reply to it and settle again.
     pub fn settle(&mut self, cpu: &mut Cpu) -> Option<Event> {
         if !cpu.replay.is_active() {
             return None;
@@ -128,10 +127,8 @@ impl Interpreter {
         cpu.enter_guest();
         let event = self.step(cpu);
         cpu.leave_guest();
-        match event {
-            None => cpu.instruction_done(),
-            // The next run asks again: its reply is not for this question.
-            Some(_) => cpu.awaiting = Awaiting::Nothing,
+        if event.is_none() {
+            cpu.instruction_done();
         }
         event
     }

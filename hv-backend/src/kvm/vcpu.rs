@@ -171,13 +171,13 @@ impl Vcpu for KvmVcpu {
         }
     }
 
-    fn settle(&mut self, resume: Resume) -> Result<(), HostError> {
+    fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
         self.answer(resume)?;
         self.kick()?.hold();
         let entered = self.enter();
         self.kick()?.unhold();
         match entered? {
-            None => Ok(()),
+            None => Ok(None),
             Some(exit) => Err(HostError::BadState(format!("{exit:?} from a held vCPU"))),
         }
     }

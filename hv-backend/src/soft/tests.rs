@@ -110,6 +110,20 @@ fn a_pair_of_device_loads_asks_twice() {
 }
 
 #[test]
+fn a_pair_of_device_loads_settles_access_by_access() {
+    // ldp w2, w3, [x1]
+    let (_vm, mut vcpu) = guest(&[0x2940_0c22]);
+    vcpu.run(Resume::Done).unwrap();
+    let second = vcpu.settle(Resume::Data(11)).unwrap();
+    let (gpa, size) = (Gpa(DEVICE + 4), Size::W);
+    assert_eq!(second, Some(Exit::MmioRead { gpa, size }));
+    assert_eq!(pc(&*vcpu), 0);
+    assert_eq!(vcpu.settle(Resume::Data(22)).unwrap(), None);
+    assert_eq!(pc(&*vcpu), 4);
+    assert_eq!(vcpu.core().unwrap().x[2..4], [11, 22]);
+}
+
+#[test]
 fn refused_accesses_are_the_guests_to_handle() {
     // ldr x0, [x1]
     let (_vm, mut vcpu) = guest(&[0xf940_0020]);

@@ -104,13 +104,10 @@ impl Vcpu for SoftVcpu {
         Ok(exit(self.interpreter.run(&mut self.cpu)))
     }
 
-    fn settle(&mut self, resume: Resume) -> Result<(), HostError> {
+    fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
         self.catch_up();
         self.cpu.reply(reply(resume));
-        // An instruction with several device accesses may ask again. It is then left undone, with
-        // its answers kept, and goes on in the next run.
-        let _ = self.interpreter.settle(&mut self.cpu);
-        Ok(())
+        Ok(self.interpreter.settle(&mut self.cpu).map(exit))
     }
 
     fn set_irq(&mut self, line: IrqLine, high: bool) -> Result<(), HostError> {

@@ -130,11 +130,12 @@ fn a_pair_from_a_device_asks_twice_and_settles_without_forgetting() {
     let first = m.exec(&[ldp, hvc(0)]);
     assert!(matches!(first, Event::MmioRead { gpa, .. } if gpa.0 == 0x900_0000));
     m.cpu.reply(Reply::Data(1));
-    assert!(m.interpreter.settle(&mut m.cpu).is_some());
+    let second = m.interpreter.settle(&mut m.cpu);
+    assert!(matches!(second, Some(Event::MmioRead { gpa, .. }) if gpa.0 == 0x900_0008));
     assert_eq!(m.cpu.core().pc, CODE);
-    m.cpu.reply(Reply::Done);
-    assert!(matches!(m.run(), Event::MmioRead { gpa, .. } if gpa.0 == 0x900_0008));
     m.cpu.reply(Reply::Data(2));
+    assert_eq!(m.interpreter.settle(&mut m.cpu), None);
+    assert_eq!(m.cpu.core().pc, CODE + 4);
     assert_eq!(m.run(), Event::Hvc(0));
     assert_eq!((m.x(0), m.x(2)), (1, 2));
 }

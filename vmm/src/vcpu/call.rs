@@ -34,15 +34,15 @@ impl Runner<'_> {
             Decision::Suspend => self.wait_for_interrupt(success),
             Decision::TurnOff => {
                 tracing::debug!(vcpu = %self.id, "turns off");
-                self.vcpu.settle(success)?;
+                self.settle(success)?;
                 self.turn_off()
             }
             Decision::PowerOff => {
-                self.vcpu.settle(success)?;
+                self.settle(success)?;
                 Ok(self.end(Event::End(Outcome::PoweredOff)))
             }
             Decision::Reset => {
-                self.vcpu.settle(success)?;
+                self.settle(success)?;
                 Ok(self.end(self.reset()))
             }
         }

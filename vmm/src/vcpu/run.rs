@@ -103,7 +103,7 @@ impl<'a> Runner<'a> {
         let gate = self.context.fleet.gate();
         let (passage, next) = match next {
             Next::Run(resume) => {
-                self.vcpu.settle(resume)?;
+                self.settle(resume)?;
                 (gate.pass(), Next::Run(Resume::Done))
             }
             Next::Off => (gate.pass(), Next::Off),
@@ -118,6 +118,29 @@ impl<'a> Runner<'a> {
                 Ok(Some(Next::Off))
             }
         }
+    }
+
+    /// Completes the instruction of the last exit, with all the device accesses that it makes.
+    pub(super) fn settle(&mut self, resume: Resume) -> Result<(), HostError> {
+        let mut answer = resume;
+        while let Some(exit) = self.vcpu.settle(answer)? {
+            answer = match exit {
+                Exit::MmioRead { gpa, size } => self.mmio_read(gpa, size),
+                Exit::MmioWrite { gpa, size, data } => self.mmio_write(gpa, size, data),
+                Exit::SysRegRead { reg } => self.sysreg_read(reg),
+                Exit::SysRegWrite { reg, data } => self.sysreg_write(reg, data),
+                // Nothing that its instruction waits for: it comes again with the next run.
+                Exit::Call { .. }
+                | Exit::Wfi
+                | Exit::Timer
+                | Exit::Debug(_)
+                | Exit::System(_)
+                | Exit::Kicked
+                | Exit::QuantumEnd
+                | Exit::Fault(_) => return Ok(()),
+            };
+        }
+        Ok(())
     }
 
     /// Enters the guest and handles the exit.
