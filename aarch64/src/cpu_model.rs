@@ -1,6 +1,6 @@
-//! The CPU model `portable`: what its identification registers say.
+//! CPU models: [`CpuModel`], and what the identification registers of `portable` say.
 //!
-//! It is the least that every accelerator can offer: ARMv8.0-A with FP and AdvSIMD, and the few
+//! `portable` is the least that every accelerator can offer: ARMv8.0-A with FP and AdvSIMD, and the few
 //! later extensions that all hosts of interest have (CRC32, LSE, RDM, AES and PMULL, SHA1, SHA256,
 //! DotProd, LRCPC, DC CVAP, PAN). The software CPU implements exactly this, other accelerators
 //! mask their hosts' registers down to it. Not here: AArch32, EL2, EL3, PMU, SVE, 64K pages,
@@ -9,7 +9,44 @@
 //! Registers that depend on the vCPU or its state are the accelerator's: `MPIDR_EL1` (see
 //! [`mpidr`]), `DCZID_EL0.DZP`, `CCSIDR_EL1` (see [`ccsidr`]).
 
+use std::fmt;
+
 use crate::{SysReg, VcpuId};
+
+/// What a guest finds its processor to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CpuModel {
+    /// The same on every host: what this module describes.
+    Portable,
+    /// What the host's processor offers and a vCPU's saved state has room for.
+    Host,
+}
+
+impl CpuModel {
+    /// Every model.
+    pub const ALL: [Self; 2] = [Self::Portable, Self::Host];
+
+    /// The name users type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Host => "host",
+        }
+    }
+
+    /// The model of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| model.name() == name)
+    }
+}
+
+impl fmt::Display for CpuModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// `CTR_EL0`.
 pub const CTR_EL0: SysReg = SysReg::new(3, 3, 0, 0, 1);
@@ -162,6 +199,16 @@ mod tests {
         assert_eq!(value(0, 2, 3), Some(0), "AArch32 registers are zero");
         assert_eq!(value(0, 0, 4), None);
         assert_eq!(mpidr(VcpuId(17)), 0x8000_0101);
+    }
+
+    #[test]
+    fn models_are_found_by_their_names() {
+        for model in CpuModel::ALL {
+            assert_eq!(CpuModel::named(&model.to_string()), Some(model));
+        }
+        for wrong in ["", "Portable", "max", "auto"] {
+            assert_eq!(CpuModel::named(wrong), None);
+        }
     }
 
     #[test]

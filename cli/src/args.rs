@@ -66,6 +66,10 @@ pub struct Run {
     /// The accelerator: auto (the fastest that works), kvm, hvf or soft
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub accel: String,
+    /// The CPU model: portable (the same on every host), host (what this host's processor offers),
+    /// or auto (portable where the host can enforce it)
+    #[arg(long, value_name = "MODEL", default_value = "auto")]
+    pub cpu: String,
     /// Where the guest's serial port goes: stdio, file:PATH or none. On a terminal, Ctrl-A x
     /// leaves and Ctrl-A h helps
     #[arg(long, value_name = "WHERE", default_value = "stdio")]
@@ -88,6 +92,7 @@ impl Run {
             cpus,
             memory,
             accel,
+            cpu,
             serial,
             dump_dtb,
             no_reboot,
@@ -99,6 +104,7 @@ impl Run {
             cpus,
             memory,
             accel,
+            cpu,
             serial,
             no_reboot,
         };

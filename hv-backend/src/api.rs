@@ -15,6 +15,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::state::{CoreRegs, CounterState, SimdRegs};
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
 use memory::{Prot, Region};
@@ -28,8 +29,15 @@ pub trait Hypervisor: Send + Sync {
     /// A VM without memory whose vCPUs are not yet bound.
     ///
     /// # Errors
-    /// When the host refuses, or `config` asks for more than [`Caps`] offers.
+    /// When the host refuses, or `config` asks for more than [`Caps`] offers;
+    /// [`HostError::CpuModel`] when only the CPU model is in the way.
     fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError>;
+    /// Tries whether this host can give guests the CPU model. It costs what starting a small VM
+    /// does: [`Hypervisor::create_vm`] says the same, of the VM that is wanted.
+    ///
+    /// # Errors
+    /// [`HostError::CpuModel`] with the reason; others when the host fails.
+    fn offers_cpu(&self, model: CpuModel) -> Result<(), HostError>;
 }
 
 /// Fixed facts about an accelerator on this host.
@@ -41,8 +49,6 @@ pub struct Caps {
     pub address_bits: u8,
     /// `CNTFRQ_EL0` that guests see, in Hz.
     pub counter_frequency: u64,
-    /// Whether the CPU model `portable` can be enforced.
-    pub portable_cpu: bool,
 }
 
 /// What a VM is made with.
@@ -54,6 +60,8 @@ pub struct VmConfig {
     pub address_bits: u8,
     /// What guest time is made of.
     pub time: TimeSource,
+    /// What the guest finds its processor to be.
+    pub cpu: CpuModel,
 }
 
 /// What guest time is made of.
@@ -331,6 +339,14 @@ pub enum HostError {
     /// The VM asks for more than the accelerator offers.
     #[error("{0}")]
     Limit(String),
+    /// Guests cannot have this CPU model here.
+    #[error("the CPU model {model} cannot be had: {reason}")]
+    CpuModel {
+        /// Which one.
+        model: CpuModel,
+        /// Why.
+        reason: String,
+    },
     /// A mapping that cannot be made.
     #[error("cannot map guest memory at {gpa}: {reason}")]
     Map {

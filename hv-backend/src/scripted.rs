@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::state::{CoreRegs, CounterState, SimdRegs, VcpuState};
 use aarch64::{Gpa, Saved, SysReg, VcpuId};
 use memory::{Layout, Prot, Region};
@@ -80,6 +81,8 @@ pub enum Event {
 #[derive(Clone)]
 pub struct Scripted {
     caps: Caps,
+    /// Why there is no CPU model `portable`, if there is none.
+    no_portable: Option<String>,
     shared: Arc<Shared>,
 }
 
@@ -111,7 +114,6 @@ impl Scripted {
             max_vcpus: u16::try_from(scripts.len()).unwrap_or(u16::MAX),
             address_bits: 40,
             counter_frequency: 1_000_000_000,
-            portable_cpu: true,
         };
         let seat = |script| Seat {
             script: Mutex::new(script),
@@ -121,11 +123,22 @@ impl Scripted {
         let layout = Mutex::default();
         Self {
             caps,
+            no_portable: None,
             shared: Arc::new(Shared {
                 seats,
                 counter: Box::new(counter),
                 layout,
             }),
+        }
+    }
+
+    /// The same, on a host that cannot enforce the CPU model `portable` for this reason.
+    #[must_use]
+    pub fn without_portable(self, reason: &str) -> Self {
+        let no_portable = Some(reason.into());
+        Self {
+            no_portable,
+            ..self
         }
     }
 
@@ -180,10 +193,21 @@ impl Hypervisor for Scripted {
                 config.vcpus
             )));
         }
+        self.offers_cpu(config.cpu)?;
         Ok(Box::new(ScriptedVm {
             frequency: self.caps.counter_frequency,
             shared: self.shared.clone(),
         }))
+    }
+
+    fn offers_cpu(&self, model: CpuModel) -> Result<(), HostError> {
+        match &self.no_portable {
+            Some(reason) if model == CpuModel::Portable => Err(HostError::CpuModel {
+                model,
+                reason: reason.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -366,6 +390,7 @@ mod tests {
             vcpus,
             address_bits: 40,
             time: crate::api::TimeSource::Host,
+            cpu: CpuModel::Portable,
         };
         let vm = scripted.create_vm(&config).unwrap();
         (scripted, vm)

@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::{PAGE_SIZE, machine};
 use hv_backend::Choice;
 use hv_backend::select::UnknownAccel;
@@ -36,6 +37,8 @@ pub struct RawConfig {
     pub memory: String,
     /// Which accelerator.
     pub accel: String,
+    /// Which CPU model.
+    pub cpu: String,
     /// Where the serial port goes.
     pub serial: String,
     /// Whether a reset ends the machine.
@@ -57,6 +60,8 @@ pub struct MachineConfig {
     pub memory: RamSize,
     /// Which accelerator.
     pub accel: Choice,
+    /// Which CPU model.
+    pub cpu: CpuChoice,
     /// Where the serial port goes.
     pub serial: Serial,
     /// What a reset does.
@@ -84,6 +89,9 @@ pub enum ConfigError {
     /// No such accelerator.
     #[error("--accel: {0}")]
     Accel(#[from] UnknownAccel),
+    /// No such CPU model.
+    #[error("--cpu {0}: choose auto, portable or host")]
+    Cpu(String),
     /// Not a place for the serial port.
     #[error("--serial {0}: choose stdio, file:PATH or none")]
     Serial(String),
@@ -103,6 +111,7 @@ impl TryFrom<RawConfig> for MachineConfig {
             cpus,
             memory,
             accel,
+            cpu,
             serial,
             no_reboot,
         } = raw;
@@ -116,6 +125,7 @@ impl TryFrom<RawConfig> for MachineConfig {
             cpus: cpus.parse()?,
             memory: memory.parse()?,
             accel: accel.parse()?,
+            cpu: cpu.parse()?,
             serial: serial.parse()?,
             on_reset: if no_reboot {
                 OnReset::End
@@ -149,6 +159,28 @@ impl FromStr for CpuCount {
         count
             .map(Self)
             .ok_or_else(|| ConfigError::Cpus(text.into()))
+    }
+}
+
+/// Which CPU model a user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CpuChoice {
+    /// `portable` where it can be enforced, `host` elsewhere.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(CpuModel),
+}
+
+impl FromStr for CpuChoice {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let model = CpuModel::named(text).map(Self::Only);
+        model.ok_or_else(|| ConfigError::Cpu(text.into()))
     }
 }
 
@@ -304,6 +336,19 @@ mod tests {
                 refused.to_string(),
                 format!("--cpus {text}: a machine has 1 to 123 CPUs")
             );
+        }
+    }
+
+    #[test]
+    fn cpu_models() {
+        assert_eq!("auto".parse(), Ok(CpuChoice::Auto));
+        for model in CpuModel::ALL {
+            assert_eq!(model.name().parse(), Ok(CpuChoice::Only(model)));
+        }
+        for text in ["", "max", "Host"] {
+            let refused = text.parse::<CpuChoice>().unwrap_err().to_string();
+            let line = format!("--cpu {text}: choose auto, portable or host");
+            assert_eq!(refused, line);
         }
     }
 

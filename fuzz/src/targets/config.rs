@@ -14,6 +14,7 @@ pub fn config(data: &[u8]) {
         memory: next(),
         cpus: next(),
         accel: next(),
+        cpu: next(),
         serial: next(),
         cmdline: next(),
         kernel: next().into(),
@@ -39,11 +40,11 @@ pub fn config(data: &[u8]) {
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     [
-        "512M\n1\nauto\nstdio\nconsole=ttyAMA0\nImage",
-        "1 GiB\n123\nsoft\nfile:/tmp/x\n\nImage",
-        "16777216\n8\nkvm\nnone\nquiet\nImage",
-        "1023G\n0\nhvf\nfile:\n\n",
-        "18446744073709551615P\n65537\nsoft\nstdio\n\n",
+        "512M\n1\nauto\nauto\nstdio\nconsole=ttyAMA0\nImage",
+        "1 GiB\n123\nsoft\nportable\nfile:/tmp/x\n\nImage",
+        "16777216\n8\nkvm\nhost\nnone\nquiet\nImage",
+        "1023G\n0\nhvf\nmax\nfile:\n\n",
+        "18446744073709551615P\n65537\nsoft\n\nstdio\n\n",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

@@ -42,6 +42,7 @@ fn run(data: &[u8]) -> Result<Outcome, StartError> {
         cpus: cpus.to_string(),
         memory: "16M".to_owned(),
         accel: "soft".to_owned(),
+        cpu: "auto".into(),
         serial: "none".to_owned(),
         no_reboot,
     };

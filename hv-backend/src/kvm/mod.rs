@@ -30,6 +30,7 @@ mod vm;
 
 use std::io;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::machine;
 use kvm_bindings::{KVM_API_VERSION, KVM_CAP_ARM_INJECT_EXT_DABT, KVM_CAP_ARM_NISV_TO_USER};
 use kvm_bindings::{KVM_CAP_COUNTER_OFFSET, KVM_CAP_READONLY_MEM};
@@ -89,7 +90,6 @@ pub fn open() -> Result<Box<dyn Hypervisor>, Obstacle> {
         max_vcpus: most.min(machine::MAX_VCPUS),
         address_bits: u8::try_from(kvm.get_host_ipa_limit()).unwrap_or(MIN_ADDRESS_BITS),
         counter_frequency: sys::counter_frequency(),
-        portable_cpu: false,
     };
     Ok(Box::new(KvmHost { kvm, caps }))
 }
@@ -122,6 +122,7 @@ impl Hypervisor for KvmHost {
             vcpus,
             address_bits,
             time,
+            cpu,
         } = *config;
         let most = self.caps.max_vcpus;
         if vcpus == 0 || vcpus > most {
@@ -137,10 +138,21 @@ impl Hypervisor for KvmHost {
             let line = "KVM counts no instructions to make time of".into();
             return Err(HostError::Limit(line));
         }
+        self.offers_cpu(cpu)?;
         let size = address_bits.max(MIN_ADDRESS_BITS).into();
         let vm = self.kvm.create_vm_with_ipa_size(size);
         let vm = vm.map_err(failed("KVM_CREATE_VM"))?;
         Ok(Box::new(KvmVm::new(vm, vcpus)?))
+    }
+
+    fn offers_cpu(&self, model: CpuModel) -> Result<(), HostError> {
+        match model {
+            CpuModel::Host => Ok(()),
+            CpuModel::Portable => Err(HostError::CpuModel {
+                model,
+                reason: "KVM's identification registers are not written yet".into(),
+            }),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::machine;
 
 use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig};
@@ -33,7 +34,6 @@ impl Default for Soft {
             max_vcpus: machine::MAX_VCPUS,
             address_bits: ADDRESS_BITS,
             counter_frequency: clock::FREQUENCY,
-            portable_cpu: true,
         };
         Self { caps }
     }
@@ -53,7 +53,9 @@ impl Hypervisor for Soft {
             vcpus,
             address_bits,
             time,
+            cpu,
         } = *config;
+        self.offers_cpu(cpu)?;
         if vcpus == 0 || vcpus > self.caps.max_vcpus {
             let most = self.caps.max_vcpus;
             return Err(HostError::Limit(format!(
@@ -70,6 +72,16 @@ impl Hypervisor for Soft {
             TimeSource::Instructions => Err(HostError::Limit(
                 "time counted in instructions is not built yet".into(),
             )),
+        }
+    }
+
+    fn offers_cpu(&self, model: CpuModel) -> Result<(), HostError> {
+        match model {
+            CpuModel::Portable => Ok(()),
+            CpuModel::Host => Err(HostError::CpuModel {
+                model,
+                reason: "the software CPU is the model portable, whatever the host".into(),
+            }),
         }
     }
 }

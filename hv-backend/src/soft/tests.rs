@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::state::{CoreRegs, CounterState};
 use aarch64::{Gpa, PAGE_SIZE, Saved, Size, SysReg, VcpuId};
 use memory::{Prot, Region};
@@ -19,6 +20,7 @@ fn vm(vcpus: u16) -> Box<dyn Vm> {
         vcpus,
         address_bits: 40,
         time: TimeSource::Host,
+        cpu: CpuModel::Portable,
     };
     Soft::default().create_vm(&config).unwrap()
 }
@@ -244,6 +246,7 @@ fn vcpus_are_bound_once_and_limits_hold() {
             vcpus,
             address_bits,
             time: TimeSource::Host,
+            cpu: CpuModel::Portable,
         };
         assert!(matches!(
             Soft::default().create_vm(&config),

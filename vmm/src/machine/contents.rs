@@ -142,6 +142,7 @@ mod tests {
             cpus: "1".into(),
             memory: "16M".into(),
             accel: "auto".into(),
+            cpu: "auto".into(),
             serial: format!("file:{}", kernel.display()),
             no_reboot: false,
         };

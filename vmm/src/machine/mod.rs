@@ -4,17 +4,20 @@
 //! | part | where |
 //! |---|---|
 //! | the vCPUs, their threads, the life of the machine | [`crate::fleet`], [`crate::vcpu`], [`crate::coordinator`] |
+//! | the CPU model | `cpu` |
 //! | RAM, devices, GIC: what exits reach | `platform`, `interrupts` |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
 //! | the serial port's other end | [`crate::console`] |
 
 mod contents;
+mod cpu;
 mod interrupts;
 mod platform;
 
 use std::fmt;
 use std::sync::Arc;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::machine;
 use hv_backend::api::{Caps, Hypervisor, TimeSource, VmConfig};
 use hv_backend::select::select;
@@ -52,6 +55,7 @@ pub fn device_tree(config: &MachineConfig) -> Result<Vec<u8>, StartError> {
 
 /// A machine that is ready to run.
 pub struct Machine {
+    cpu: CpuModel,
     fleet: Arc<Fleet>,
     platform: Arc<Platform>,
     console: Console,
@@ -91,14 +95,13 @@ impl Machine {
         let MachineConfig {
             cpus,
             memory,
+            cpu,
             serial,
             on_reset,
             ..
         } = config;
         let vm_config = vm_config(hypervisor.name(), hypervisor.caps(), cpus, memory)?;
-        let vm = hypervisor
-            .create_vm(&vm_config)
-            .map_err(|e| StartError::Host(chain(&e)))?;
+        let (vm, cpu) = cpu::create_vm(hypervisor, vm_config, cpu)?;
         let fleet = Arc::new(Fleet::new(Arc::from(vm), cpus.get()));
         let (control, inbox) = controls();
         let (console, sink) = Console::open(&serial, control.clone())?;
@@ -111,6 +114,7 @@ impl Machine {
         };
         let platform = Arc::new(Platform::new(wiring, contents)?);
         Ok(Self {
+            cpu,
             fleet,
             platform,
             console,
@@ -119,6 +123,12 @@ impl Machine {
             on_reset,
             _alarms: alarms,
         })
+    }
+
+    /// What the guest finds its processor to be.
+    #[must_use]
+    pub fn cpu_model(&self) -> CpuModel {
+        self.cpu
     }
 
     /// The machine's controls, for any thread.
@@ -133,6 +143,7 @@ impl Machine {
     /// When the console cannot start.
     pub fn run(self) -> Result<Outcome, StartError> {
         let Self {
+            cpu: _,
             fleet,
             platform,
             console,
@@ -167,7 +178,6 @@ fn vm_config(
         max_vcpus,
         address_bits,
         counter_frequency: _,
-        portable_cpu: _,
     } = *caps;
     if cpus.get() > max_vcpus {
         let cpus = cpus.get();
@@ -187,6 +197,7 @@ fn vm_config(
         vcpus: cpus.get(),
         address_bits: needed,
         time: TimeSource::Host,
+        cpu: CpuModel::Portable,
     })
 }
 
@@ -205,7 +216,6 @@ mod tests {
         max_vcpus: 4,
         address_bits: 36,
         counter_frequency: 1,
-        portable_cpu: true,
     };
 
     fn ask(cpus: &str, memory: &str) -> Result<VmConfig, StartError> {

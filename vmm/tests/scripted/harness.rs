@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::psci::id;
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId, machine};
 use hv_backend::api::{Conduit, Exit, Hypervisor, IrqLine, TimeSource, VmConfig};
@@ -152,6 +153,7 @@ impl Harness {
             vcpus,
             address_bits: 40,
             time: TimeSource::Host,
+            cpu: CpuModel::Portable,
         };
         let vm = scripted.create_vm(&config).unwrap();
         let fleet = Arc::new(Fleet::new(Arc::from(vm), vcpus));

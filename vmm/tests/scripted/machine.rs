@@ -44,6 +44,7 @@ impl Files {
             cpus: "1".into(),
             memory: "32M".into(),
             accel: "soft".into(),
+            cpu: "auto".into(),
             serial: format!("file:{}", self.serial().display()),
             no_reboot,
         };
