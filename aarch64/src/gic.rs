@@ -1,14 +1,20 @@
 //! Facts of the GICv3 (Arm IHI 0069): register offsets, field values and the encodings of the CPU
-//! interface's system registers, for a GIC with one security state and affinity routing always on.
+//! interface's system registers, for the machine's GIC: one security state, affinity routing always
+//! on, and what a kernel's virtual GIC has.
 
-use crate::{Size, SysReg};
+use crate::machine::SPIS;
+use crate::{Intid, Size, SysReg};
 
 /// Interrupts of one bank, the unit in which the register blocks hold their bits.
 pub const BANK: u32 = 32;
-/// Banks of the distributor's registers: bank 0 is each vCPU's own SGIs and PPIs.
-pub const BANKS: usize = 32;
-/// The first INTID that is no SPI. 1020 to 1023 have special meanings.
-pub const END_OF_SPIS: u32 = 1020;
+/// The first INTID that is no SPI. From here to 1019 there are none; 1020 to 1023 have special
+/// meanings.
+pub const END_OF_SPIS: u32 = Intid::spi(SPIS).0;
+/// Banks of the distributor's registers: bank 0 is each vCPU's own SGIs and PPIs. SPIs fill the
+/// others.
+pub const BANKS: usize = (END_OF_SPIS / BANK) as usize;
+/// SGIs, as bits of bank 0. The others there are PPIs.
+pub const SGIS: u32 = 0xffff;
 /// What an acknowledge reads when there is nothing to take.
 pub const SPURIOUS: u32 = 1023;
 /// Implemented bits of a priority: the upper five.
@@ -19,8 +25,8 @@ pub const IDLE_PRIORITY: u8 = 0xff;
 pub const MIN_BPR0: u8 = 2;
 /// Smallest value of `ICC_BPR1_EL1` with five bits of priority.
 pub const MIN_BPR1: u8 = 3;
-/// Bits of an `IROUTER` that hold something: Aff3, the 1-of-N flag, Aff2 to Aff0.
-pub const IROUTER_MASK: u64 = 0xff_80ff_ffff;
+/// Bits of an `IROUTER` that hold something: the 1-of-N flag, Aff2 to Aff0.
+pub const IROUTER_MASK: u64 = 0x80ff_ffff;
 /// The flag in an `IROUTER` that lets any participating vCPU take the interrupt (1 of N).
 pub const IROUTER_ANY: u64 = 1 << 31;
 
@@ -28,17 +34,16 @@ pub const IROUTER_ANY: u64 = 1 << 31;
 pub mod gicd {
     /// Control.
     pub const CTLR: u64 = 0x0;
-    /// `CTLR`: group 0 is forwarded.
-    pub const CTLR_ENABLE_GROUP0: u32 = 1;
-    /// `CTLR`: group 1 is forwarded.
-    pub const CTLR_ENABLE_GROUP1: u32 = 2;
+    /// `CTLR`: interrupts are forwarded. It is `EnableGrp1`, and stands for both groups:
+    /// `EnableGrp0` reads zero and ignores writes.
+    pub const CTLR_ENABLE: u32 = 2;
     /// `CTLR`: affinity routing (bit 4) and a single security state (bit 6), both fixed at one.
     pub const CTLR_FIXED: u32 = 1 << 4 | 1 << 6;
     /// What the distributor has.
     pub const TYPER: u64 = 0x4;
-    /// Value of `TYPER`: 32 banks, 10-bit INTIDs, nonzero Aff3 accepted; no security extension,
+    /// Value of `TYPER`: the number of banks less one, 10-bit INTIDs; no Aff3, security extension,
     /// LPIs, message-based SPIs or range selector.
-    pub const TYPER_VALUE: u32 = 31 | 9 << 19 | 1 << 24;
+    pub const TYPER_VALUE: u32 = (super::BANKS as u32 - 1) | 9 << 19;
     /// Implementer.
     pub const IIDR: u64 = 0x8;
     /// First of the routing registers, 8 bytes for each INTID; those below 32 are reserved.
@@ -57,12 +62,6 @@ pub mod gicr {
     pub const TYPER: u64 = 0x8;
     /// `TYPER`: this is the last redistributor of its region.
     pub const TYPER_LAST: u64 = 1 << 4;
-    /// Power management.
-    pub const WAKER: u64 = 0x14;
-    /// `WAKER`: the guest wants the redistributor asleep.
-    pub const WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
-    /// `WAKER`: it is asleep.
-    pub const WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
     /// Start of the second frame, which holds the registers of SGIs and PPIs.
     pub const SGI_FRAME: u64 = 0x1_0000;
     /// Peripheral identification byte 0.
@@ -361,12 +360,13 @@ mod tests {
     fn bank_registers_decode_by_offset_and_size() {
         let at = |offset, size| BankAccess::decode(offset, size).map(|a| (a.reg, a.bank, a.byte));
         assert_eq!(at(0x80, Size::W), Some((BankReg::Group, 0, 0)));
-        assert_eq!(at(0x17c, Size::W), Some((BankReg::SetEnable, 31, 0)));
+        assert_eq!(at(0x178, Size::W), Some((BankReg::SetEnable, 30, 0)));
+        assert_eq!(at(0x17c, Size::W), None, "beyond the last SPI");
         assert_eq!(at(0x184, Size::W), Some((BankReg::ClearEnable, 1, 0)));
         assert_eq!(at(0x425, Size::B), Some((BankReg::Priority, 1, 5)));
         assert_eq!(at(0x424, Size::W), Some((BankReg::Priority, 1, 4)));
         assert_eq!(at(0xc04, Size::W), Some((BankReg::Config, 0, 4)));
-        assert_eq!(at(0xcfc, Size::W), Some((BankReg::Config, 31, 4)));
+        assert_eq!(at(0xcf4, Size::W), Some((BankReg::Config, 30, 4)));
         assert_eq!(at(0x80, Size::B), None);
         assert_eq!(at(0x80, Size::D), None);
         assert_eq!(at(0x424, Size::H), None);

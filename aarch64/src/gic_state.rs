@@ -9,11 +9,11 @@ use crate::gic;
 /// A whole GIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GicState {
-    /// The writable bits of `GICD_CTLR`: the two group enables.
+    /// The writable bit of `GICD_CTLR`, [`gic::gicd::CTLR_ENABLE`].
     pub ctlr: u32,
     /// SPIs: element n is INTIDs `32 * (n + 1)` to `32 * (n + 1) + 31`. [`gic::BANKS`] - 1 elements.
     pub spis: Vec<GicBank>,
-    /// `GICD_IROUTER` of INTIDs 32 to 1019.
+    /// `GICD_IROUTER` of INTIDs 32 to 991, [`machine::SPIS`](crate::machine::SPIS) elements.
     pub routes: Vec<u64>,
     /// What belongs to one vCPU each.
     pub vcpus: Vec<GicVcpuState>,
@@ -22,8 +22,6 @@ pub struct GicState {
 /// The redistributor and CPU interface of one vCPU.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct GicVcpuState {
-    /// `GICR_WAKER.ProcessorSleep`.
-    pub asleep: bool,
     /// SGIs and PPIs.
     pub private: GicBank,
     /// System registers.

@@ -38,7 +38,7 @@ impl fmt::Display for VcpuId {
     }
 }
 
-/// A GIC interrupt number: SGI 0 to 15, PPI 16 to 31, SPI 32 to 1019.
+/// A GIC interrupt number: SGI 0 to 15, PPI 16 to 31, SPI 32 to 991.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Intid(pub u32);
 
@@ -46,7 +46,7 @@ impl Intid {
     /// The first SPI.
     pub const FIRST_SPI: u32 = 32;
 
-    /// Interrupt of SPI number `n` (0 to 987), as device trees count them.
+    /// Interrupt of SPI number `n` (0 to 959), as device trees count them.
     #[must_use]
     pub const fn spi(n: u16) -> Self {
         Self(Self::FIRST_SPI + n as u32)

@@ -5,36 +5,32 @@
 //! to `ISPENDR`; acknowledging the interrupt or writing `ICPENDR` clears it.
 
 use aarch64::Size;
-use aarch64::gic::{BankAccess, BankReg, PRIORITY_MASK};
+use aarch64::gic::{BankAccess, BankReg, PRIORITY_MASK, SGIS};
 use aarch64::gic_state::GicBank;
-
-use super::groups::Groups;
 
 /// Which 32 interrupts a bank holds; it decides which of its bits exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BankKind {
-    /// SGIs (always edge-triggered, no wire) and PPIs.
+    /// SGIs (always edge-triggered, no wire) and PPIs (always level-sensitive).
     Private,
     /// SPIs.
     Spi,
-    /// The last SPIs: INTIDs 1020 to 1023 are no interrupts.
-    LastSpi,
 }
 
 impl BankKind {
-    /// Interrupts that exist.
-    pub(super) const fn implemented(self) -> u32 {
-        match self {
-            Self::Private | Self::Spi => u32::MAX,
-            Self::LastSpi => 0x0fff_ffff,
-        }
-    }
-
     /// Interrupts that are SGIs.
     pub(super) const fn sgis(self) -> u32 {
         match self {
-            Self::Private => 0xffff,
-            Self::Spi | Self::LastSpi => 0,
+            Self::Private => SGIS,
+            Self::Spi => 0,
+        }
+    }
+
+    /// Interrupts that a guest may choose to be edge-triggered or level-sensitive.
+    const fn configurable(self) -> u32 {
+        match self {
+            Self::Private => 0,
+            Self::Spi => u32::MAX,
         }
     }
 }
@@ -47,10 +43,11 @@ pub(super) struct Bank {
 }
 
 impl Bank {
-    /// A bank at reset: everything off and in group 1, as a kernel's virtual GIC has it.
+    /// A bank at reset: all in group 1 and off but the SGIs, as a kernel's virtual GIC has it.
     pub(super) fn new(kind: BankKind) -> Self {
         let regs = GicBank {
-            group: kind.implemented(),
+            group: u32::MAX,
+            enabled: kind.sgis(),
             edge: kind.sgis(),
             ..GicBank::default()
         };
@@ -60,23 +57,17 @@ impl Bank {
     /// A bank with these registers, unless one of them holds what it never can.
     pub(super) fn from_state(kind: BankKind, regs: GicBank) -> Option<Self> {
         let GicBank {
-            group,
-            enabled,
-            latch,
+            group: _,
+            enabled: _,
+            latch: _,
             level,
-            active,
+            active: _,
             edge,
             priority,
         } = regs;
-        let any = group | enabled | latch | level | active | edge;
-        let exists = |i: usize| kind.implemented() >> i & 1 == 1;
-        let valid = any & !kind.implemented() == 0
-            && edge & kind.sgis() == kind.sgis()
+        let valid = edge & !kind.configurable() == kind.sgis()
             && level & kind.sgis() == 0
-            && priority
-                .iter()
-                .enumerate()
-                .all(|(i, p)| p & !PRIORITY_MASK == 0 && (exists(i) || *p == 0));
+            && priority.iter().all(|p| p & !PRIORITY_MASK == 0);
         valid.then_some(Self { kind, regs })
     }
 
@@ -102,9 +93,9 @@ impl Bank {
         self.regs.latch | self.regs.level & !self.regs.edge
     }
 
-    /// Interrupts that can be signalled while the distributor forwards `forwarded`.
-    pub(super) fn ready(&self, forwarded: Groups) -> u32 {
-        self.pending() & self.regs.enabled & !self.regs.active & forwarded.select(self.regs.group)
+    /// Interrupts that can be signalled while the distributor forwards them.
+    pub(super) fn ready(&self) -> u32 {
+        self.pending() & self.regs.enabled & !self.regs.active
     }
 
     /// Priority of interrupt `bit`.
@@ -114,7 +105,7 @@ impl Bank {
 
     /// Moves the wire of interrupt `bit`.
     pub(super) fn set_level(&mut self, bit: u32, high: bool) {
-        let mask = (1 << (bit % 32)) & self.kind.implemented() & !self.kind.sgis();
+        let mask = (1 << (bit % 32)) & !self.kind.sgis();
         if high {
             self.regs.latch |= mask & self.regs.edge & !self.regs.level;
             self.regs.level |= mask;
@@ -125,13 +116,13 @@ impl Bank {
 
     /// Latches interrupt `bit`, as an SGI does.
     pub(super) fn latch(&mut self, bit: u32) {
-        self.regs.latch |= (1 << (bit % 32)) & self.kind.implemented();
+        self.regs.latch |= 1 << (bit % 32);
     }
 
     /// A pulse on the wire of interrupt `bit`: an edge. A level-sensitive interrupt sees nothing
     /// of it once it is over.
     pub(super) fn pulse(&mut self, bit: u32) {
-        self.regs.latch |= (1 << (bit % 32)) & self.kind.implemented() & self.regs.edge;
+        self.regs.latch |= (1 << (bit % 32)) & self.regs.edge;
     }
 
     /// Interrupt `bit` is acknowledged: active, and pending only as far as its wire is high.
@@ -165,28 +156,25 @@ impl Bank {
 
     /// What a guest writes.
     pub(super) fn write(&mut self, at: BankAccess, value: u32) {
-        let bits = value & self.kind.implemented();
         let regs = &mut self.regs;
         match at.reg {
-            BankReg::Group => regs.group = bits,
-            BankReg::SetEnable => regs.enabled |= bits,
-            BankReg::ClearEnable => regs.enabled &= !bits,
-            BankReg::SetPending => regs.latch |= bits,
-            BankReg::ClearPending => regs.latch &= !bits,
-            BankReg::SetActive => regs.active |= bits,
-            BankReg::ClearActive => regs.active &= !bits,
+            BankReg::Group => regs.group = value,
+            BankReg::SetEnable => regs.enabled |= value,
+            BankReg::ClearEnable => regs.enabled &= !value,
+            BankReg::SetPending => regs.latch |= value,
+            BankReg::ClearPending => regs.latch &= !value,
+            BankReg::SetActive => regs.active |= value,
+            BankReg::ClearActive => regs.active &= !value,
             BankReg::Priority => {
-                let bytes = regs.priority.iter_mut().enumerate().skip(at.byte);
-                for ((i, byte), new) in bytes.zip(value.to_le_bytes()).take(width(at.size)) {
-                    if self.kind.implemented() >> i & 1 == 1 {
-                        *byte = new & PRIORITY_MASK;
-                    }
+                let bytes = regs.priority.iter_mut().skip(at.byte);
+                for (byte, new) in bytes.zip(value.to_le_bytes()).take(width(at.size)) {
+                    *byte = new & PRIORITY_MASK;
                 }
             }
             BankReg::Config => {
-                let half = 0xffff << config_shift(at);
-                let edge = (regs.edge & !half) | gather(value) << config_shift(at);
-                regs.edge = (edge & self.kind.implemented()) | self.kind.sgis();
+                let half = (0xffff << config_shift(at)) & self.kind.configurable();
+                let edge = gather(value) << config_shift(at);
+                regs.edge = (regs.edge & !half) | (edge & half);
             }
         }
     }
@@ -238,22 +226,18 @@ mod tests {
         let mut bank = Bank::new(BankKind::Spi);
         bank.write(word(BankReg::SetEnable), 1 << 3);
         bank.set_level(3, true);
-        assert_eq!(bank.ready(Groups::BOTH), 1 << 3);
+        assert_eq!(bank.ready(), 1 << 3);
         bank.acknowledge(3);
-        assert_eq!(bank.ready(Groups::BOTH), 0);
+        assert_eq!(bank.ready(), 0);
         assert_eq!(
             bank.read(word(BankReg::SetPending)),
             1 << 3,
             "active and pending"
         );
         bank.deactivate(3);
-        assert_eq!(
-            bank.ready(Groups::BOTH),
-            1 << 3,
-            "still high: pending again"
-        );
+        assert_eq!(bank.ready(), 1 << 3, "still high: pending again");
         bank.set_level(3, false);
-        assert_eq!(bank.ready(Groups::BOTH), 0);
+        assert_eq!(bank.ready(), 0);
     }
 
     #[test]
@@ -266,12 +250,12 @@ mod tests {
         bank.acknowledge(17);
         bank.set_level(17, true);
         bank.deactivate(17);
-        assert_eq!(bank.ready(Groups::BOTH), 0, "no new edge");
+        assert_eq!(bank.ready(), 0, "no new edge");
         bank.set_level(17, false);
         bank.set_level(17, true);
-        assert_eq!(bank.ready(Groups::BOTH), 1 << 17);
+        assert_eq!(bank.ready(), 1 << 17);
         bank.write(word(BankReg::ClearPending), 1 << 17);
-        assert_eq!(bank.ready(Groups::BOTH), 0);
+        assert_eq!(bank.ready(), 0);
     }
 
     #[test]
@@ -292,12 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn sgis_stay_edge_triggered_and_have_no_wire() {
+    fn private_interrupts_keep_their_trigger_and_sgis_have_no_wire() {
         let mut bank = Bank::new(BankKind::Private);
         bank.write(word(BankReg::Config), 0);
         assert_eq!(bank.read(word(BankReg::Config)), 0xaaaa_aaaa);
         bank.write(at(BankReg::Config, 4, Size::W), 0xffff_ffff);
-        assert_eq!(bank.read(at(BankReg::Config, 4, Size::W)), 0xaaaa_aaaa);
+        assert_eq!(bank.read(at(BankReg::Config, 4, Size::W)), 0);
         bank.set_level(5, true);
         assert_eq!(bank.read(word(BankReg::SetPending)), 0);
     }
@@ -311,28 +295,5 @@ mod tests {
         assert_eq!(bank.read(at(BankReg::Priority, 6, Size::B)), 0xf8);
         assert_eq!(bank.read(at(BankReg::Priority, 4, Size::W)), 0x10f8_50f8);
         assert_eq!(bank.priority(6), 0xf8);
-    }
-
-    #[test]
-    fn special_intids_do_not_exist() {
-        let mut bank = Bank::new(BankKind::LastSpi);
-        for (reg, base, stride) in BankReg::ROWS {
-            if reg != BankReg::Config {
-                let last = BankAccess::decode(base + stride - 4, Size::W).unwrap();
-                bank.write(last, u32::MAX);
-            }
-        }
-        bank.write(at(BankReg::Config, 4, Size::W), u32::MAX);
-        let GicBank {
-            group,
-            enabled,
-            latch,
-            level,
-            active,
-            edge,
-            priority,
-        } = bank.state();
-        assert_eq!((group | enabled | latch | level | active | edge) >> 28, 0);
-        assert_eq!(priority[28..], [0; 4]);
     }
 }

@@ -3,12 +3,11 @@
 
 use aarch64::Size;
 use aarch64::gic::gicd::{
-    CTLR, CTLR_ENABLE_GROUP0, CTLR_ENABLE_GROUP1, CTLR_FIXED, IIDR, IROUTER, IROUTER_END,
-    PIDR0_VALUE, TYPER, TYPER_VALUE,
+    CTLR, CTLR_ENABLE, CTLR_FIXED, IIDR, IROUTER, IROUTER_END, PIDR0_VALUE, TYPER, TYPER_VALUE,
 };
 use aarch64::gic::{BANKS, BankAccess, BankReg, IIDR_VALUE, id_register};
 
-use super::{Gic, Groups};
+use super::Gic;
 
 /// A routing register, whole or in halves.
 #[derive(Clone, Copy)]
@@ -38,22 +37,6 @@ impl RouterAccess {
     }
 }
 
-impl Groups {
-    /// The writable bits of `GICD_CTLR`.
-    pub(super) fn to_ctlr(self) -> u32 {
-        (if self.group0 { CTLR_ENABLE_GROUP0 } else { 0 })
-            | (if self.group1 { CTLR_ENABLE_GROUP1 } else { 0 })
-    }
-
-    /// The groups that a value of `GICD_CTLR` enables.
-    pub(super) fn from_ctlr(value: u32) -> Self {
-        Self {
-            group0: value & CTLR_ENABLE_GROUP0 != 0,
-            group1: value & CTLR_ENABLE_GROUP1 != 0,
-        }
-    }
-}
-
 impl Gic {
     /// A guest's read at `offset` of the distributor's frame.
     #[must_use]
@@ -69,7 +52,7 @@ impl Gic {
             return 0;
         }
         let value = match offset {
-            CTLR => self.forwarded.to_ctlr() | CTLR_FIXED,
+            CTLR => self.ctlr() | CTLR_FIXED,
             TYPER => TYPER_VALUE,
             IIDR => IIDR_VALUE,
             _ => id_register(offset, PIDR0_VALUE).unwrap_or(0),
@@ -84,10 +67,15 @@ impl Gic {
         } else if let Some(at) = RouterAccess::decode(offset, size) {
             self.write_router(at, value);
         } else if offset == CTLR && size == Size::W {
-            self.forwarded = Groups::from_ctlr(value as u32);
+            self.forwards = value as u32 & CTLR_ENABLE != 0;
             self.derive();
         }
         self.settle();
+    }
+
+    /// The writable bit of `GICD_CTLR`.
+    pub(super) fn ctlr(&self) -> u32 {
+        if self.forwards { CTLR_ENABLE } else { 0 }
     }
 
     fn write_spi_bank(&mut self, at: BankAccess, value: u32) {

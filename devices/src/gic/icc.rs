@@ -89,7 +89,7 @@ impl Gic {
     /// `ICC_EOIR<group>_EL1`.
     fn end(&mut self, vcpu: VcpuId, group: Group, value: u32) {
         let cpu = &mut self.cpus[vcpu.index()];
-        // 1020 to 1023 were never acknowledged.
+        // What is no interrupt was never acknowledged.
         if intid(value) < END_OF_SPIS {
             cpu.icc.drop_priority(group);
             if !cpu.icc.split_eoi() {

@@ -1,7 +1,7 @@
 //! A GICv3 in user space: distributor, redistributors and CPU interfaces (Arm IHI 0069).
 //!
 //! It has one security state (`GICD_CTLR.DS` = 1), affinity routing always on, five bits of
-//! priority, 16 SGIs and 16 PPIs for each vCPU, 988 SPIs, and a GICv2m frame for MSIs.
+//! priority, 16 SGIs and 16 PPIs for each vCPU, 960 SPIs, and a GICv2m frame for MSIs.
 //!
 //! [`Gic`] is the model alone: no threads, no locks, no knowledge of who runs the vCPUs. Every
 //! operation returns with the outputs up to date; [`Gic::take_changed`] tells which moved.
@@ -22,15 +22,19 @@
 //! summary bit for each word that is not zero; a vCPU looks only at such words, masked with what is
 //! routed to it, and the winner is cached until something about it changes.
 //!
-//! Where the architecture leaves a choice:
-//! - Interrupts start in group 1, SPIs routed to vCPU 0, as in KVM's virtual GIC.
-//! - A 1-of-N SPI goes to the lowest-numbered vCPU whose CPU interface takes its group, one that is
-//!   not asleep if there is one.
-//! - `GICR_WAKER` only remembers what is written: a sleeping redistributor still signals, so that
-//!   guests which never wake theirs work as they do under KVM.
+//! Where the architecture leaves a choice, and in two places where it does not, the GIC is what KVM
+//! gives a guest, so that one saved state fits every accelerator (ADR 7):
+//! - Interrupts start in group 1, SPIs routed to vCPU 0, SGIs enabled.
+//! - PPIs are level-sensitive, and cannot be set to edge.
+//! - `GICR_WAKER` reads zero and ignores writes, as in a redistributor without power management.
+//! - `GICD_CTLR.EnableGrp1` forwards both groups; `EnableGrp0` reads zero and ignores writes.
+//! - There is no Aff3.
+//!
+//! Other choices:
+//! - A 1-of-N SPI goes to the lowest-numbered vCPU whose CPU interface takes its group. KVM has no
+//!   such routing.
 //! - `ICC_SGI1R_EL1` sends an SGI whatever its group; the other two only if it is in group 0.
-//! - PPIs can be set to edge or level; the interrupt groups' enables on both sides decide which
-//!   interrupt is the most urgent one.
+//! - The CPU interface's enables of the groups decide which interrupt is the most urgent one.
 //! - The end of an interrupt drops the group's most urgent active priority without comparing INTIDs.
 //!
 //! Left out: LPIs and the ITS, extended SPI and PPI ranges, message-based SPIs through the
@@ -74,8 +78,8 @@ pub use v2m::V2mFrame;
 /// A GICv3 for a fixed number of vCPUs.
 #[derive(Clone, Debug)]
 pub struct Gic {
-    /// Groups that the distributor forwards (`GICD_CTLR`).
-    forwarded: Groups,
+    /// Whether the distributor forwards interrupts (`GICD_CTLR`).
+    forwards: bool,
     /// SPIs; element n is bank n + 1.
     spis: Vec<Bank>,
     routes: Routes,
@@ -96,8 +100,6 @@ pub struct Gic {
 /// What belongs to one vCPU.
 #[derive(Clone, Debug)]
 struct Cpu {
-    /// `GICR_WAKER.ProcessorSleep`.
-    asleep: bool,
     /// SGIs and PPIs.
     private: Bank,
     icc: CpuInterface,
@@ -118,7 +120,6 @@ struct Takers {
 impl Cpu {
     fn new() -> Self {
         Self {
-            asleep: true,
             private: Bank::new(BankKind::Private),
             icc: CpuInterface::default(),
             best: None,
@@ -139,8 +140,8 @@ impl Gic {
             "a GIC serves 1 to {MAX_VCPUS} vCPUs"
         );
         Self {
-            forwarded: Groups::default(),
-            spis: (1..BANKS).map(|bank| Bank::new(spi_kind(bank))).collect(),
+            forwards: false,
+            spis: (1..BANKS).map(|_| Bank::new(BankKind::Spi)).collect(),
             routes: Routes::new(vcpus),
             cpus: (0..vcpus).map(|_| Cpu::new()).collect(),
             ready: [0; BANKS],
@@ -153,11 +154,10 @@ impl Gic {
 
     /// Resets everything but the wires, whose levels belong to the devices.
     pub fn reset(&mut self) {
-        self.forwarded = Groups::default();
+        self.forwards = false;
         self.spis.iter_mut().for_each(Bank::reset);
         self.routes = Routes::new(self.vcpus());
         for cpu in &mut self.cpus {
-            cpu.asleep = true;
             cpu.private.reset();
             cpu.icc = CpuInterface::default();
         }
@@ -242,7 +242,7 @@ impl Gic {
 
     /// Brings `ready` up to date for one bank of SPIs, and touches the vCPUs it matters to.
     fn refresh_bank(&mut self, bank: usize) {
-        let now = self.spis[bank - 1].ready(self.forwarded);
+        let now = self.forwarded(&self.spis[bank - 1]);
         let moved = now ^ self.ready[bank];
         if moved != 0 {
             self.ready[bank] = now;
@@ -250,6 +250,11 @@ impl Gic {
             self.ready_banks |= u32::from(now != 0) << bank;
             self.touch_targets(bank, moved);
         }
+    }
+
+    /// Interrupts of a bank that can be signalled to whoever they are for.
+    fn forwarded(&self, bank: &Bank) -> u32 {
+        if self.forwards { bank.ready() } else { 0 }
     }
 
     /// Touches the vCPUs that these SPIs of a bank are for.
@@ -271,16 +276,14 @@ impl Gic {
             .for_each(|vcpu| self.touched.insert(vcpu));
     }
 
-    /// Finds out who takes 1-of-N interrupts, after a CPU interface's groups or a redistributor's
-    /// sleep changed.
+    /// Finds out who takes 1-of-N interrupts, after a CPU interface's groups changed.
     fn elect_takers(&mut self) {
         let elect = |group: Groups| {
             let takes = |cpu: &Cpu| {
                 let enabled = cpu.icc.enabled();
                 enabled.group0 && group.group0 || enabled.group1 && group.group1
             };
-            let awake = self.cpus.iter().position(|cpu| takes(cpu) && !cpu.asleep);
-            let index = awake.or_else(|| self.cpus.iter().position(takes))?;
+            let index = self.cpus.iter().position(takes)?;
             Some(VcpuId(index as u16))
         };
         let takers = Takers {
@@ -322,7 +325,7 @@ impl Gic {
     /// The most urgent interrupt of these groups for a vCPU; of equals, the lowest INTID.
     fn most_urgent(&self, vcpu: VcpuId, groups: Groups) -> Option<Pending> {
         let cpu = &self.cpus[vcpu.index()];
-        let private = cpu.private.ready(self.forwarded) & groups.select(cpu.private.group());
+        let private = self.forwarded(&cpu.private) & groups.select(cpu.private.group());
         let mut best = first(None, &cpu.private, 0, private);
         let takes = Groups {
             group0: self.takers.group0 == Some(vcpu),
@@ -367,13 +370,4 @@ fn bits(mut word: u32) -> impl Iterator<Item = u32> {
         word &= word.wrapping_sub(1);
         (bit < 32).then_some(bit)
     })
-}
-
-/// The kind of a bank of SPIs.
-fn spi_kind(bank: usize) -> BankKind {
-    if bank == BANKS - 1 {
-        BankKind::LastSpi
-    } else {
-        BankKind::Spi
-    }
 }

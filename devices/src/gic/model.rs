@@ -21,7 +21,6 @@ struct Interrupt {
 #[derive(Clone, Debug)]
 struct Cpu {
     private: Vec<Interrupt>,
-    asleep: bool,
     pmr: u64,
     bpr: [u64; 2],
     common_bpr: bool,
@@ -34,7 +33,7 @@ struct Cpu {
 /// The second GIC.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
-    forwarded: [bool; 2],
+    forwards: bool,
     spis: Vec<Interrupt>,
     cpus: Vec<Cpu>,
 }
@@ -66,13 +65,14 @@ impl Interrupt {
         self.wire = high;
     }
 
-    fn apply(&mut self, ask: Ask, sgi: bool) {
+    fn apply(&mut self, ask: Ask, private: bool) {
         match ask {
             Ask::Group(one) => self.group1 = one,
             Ask::Enable(on) => self.enabled = on,
             Ask::Pend(on) => self.latched = on,
             Ask::Activate(on) => self.active = on,
-            Ask::Edge(on) => self.edge = on || sgi,
+            Ask::Edge(_) if private => (),
+            Ask::Edge(on) => self.edge = on,
             Ask::Priority(value) => self.priority = value / 8 * 8,
         }
     }
@@ -146,12 +146,12 @@ impl Model {
     pub(super) fn new(vcpus: u16) -> Self {
         let reset = |sgi| Interrupt {
             group1: true,
+            enabled: sgi,
             edge: sgi,
             ..Interrupt::default()
         };
         let cpu = Cpu {
             private: (0..32).map(|i| reset(i < 16)).collect(),
-            asleep: true,
             pmr: 0,
             bpr: [2, 3],
             common_bpr: false,
@@ -160,8 +160,8 @@ impl Model {
             running: Default::default(),
         };
         Self {
-            forwarded: [false; 2],
-            spis: (32..1020).map(|_| reset(false)).collect(),
+            forwards: false,
+            spis: (32..992).map(|_| reset(false)).collect(),
             cpus: vec![cpu; vcpus.into()],
         }
     }
@@ -217,7 +217,7 @@ impl Model {
         let mut takers: Vec<usize> = (0..self.cpus.len())
             .filter(|v| self.cpus[*v].enabled[group])
             .collect();
-        takers.sort_by_key(|v| (self.cpus[*v].asleep, *v));
+        takers.sort_unstable();
         takers.first() == Some(&vcpu)
     }
 
@@ -230,11 +230,7 @@ impl Model {
             .filter(|(_, irq)| irq.pending() && self.is_for(vcpu, irq));
         let all = private.chain(spis).filter(|(_, irq)| {
             let group = usize::from(irq.group1);
-            irq.pending()
-                && irq.enabled
-                && !irq.active
-                && self.forwarded[group]
-                && cpu.enabled[group]
+            irq.pending() && irq.enabled && !irq.active && self.forwards && cpu.enabled[group]
         });
         all.min_by_key(|(intid, irq)| (irq.priority, *intid))
             .map(|(intid, irq)| (intid, usize::from(irq.group1), irq.priority))
@@ -284,7 +280,7 @@ impl Model {
     }
 
     fn end(&mut self, vcpu: usize, group: usize, intid: u64) {
-        if intid < 1020 {
+        if intid < 992 {
             self.cpus[vcpu].running[group].pop_first();
             if !self.cpus[vcpu].split {
                 self.deactivate(vcpu, intid);
@@ -382,12 +378,10 @@ impl Model {
             return value;
         }
         match (offset, size) {
-            (0x0, Size::W) => {
-                0x50 + u64::from(self.forwarded[0]) + 2 * u64::from(self.forwarded[1])
-            }
-            (0x4, Size::W) => 0x0148_001f,
+            (0x0, Size::W) => 0x50 + 2 * u64::from(self.forwards),
+            (0x4, Size::W) => 0x0048_001e,
             (0x8, Size::W) => 0x43b,
-            (0x6100..0x7fe0, _) => {
+            (0x6100..0x7f00, _) => {
                 let router = self.spis[(offset as usize - 0x6100) / 8].router;
                 match (offset % 8, size) {
                     (0, Size::D) => router,
@@ -409,8 +403,8 @@ impl Model {
             }
         }
         match (offset, size) {
-            (0, Size::W) => self.forwarded = [value % 2 == 1, value / 2 % 2 == 1],
-            (0x6100..0x7fe0, _) => {
+            (0, Size::W) => self.forwards = value / 2 % 2 == 1,
+            (0x6100..0x7f00, _) => {
                 let router = &mut self.spis[(offset as usize - 0x6100) / 8].router;
                 let (low, high) = (*router % (1 << 32), *router >> 32 << 32);
                 let new = match (offset % 8, size) {
@@ -419,7 +413,7 @@ impl Model {
                     (4, Size::W) => low + (value << 32),
                     _ => *router,
                 };
-                *router = new & 0x0000_00ff_80ff_ffff;
+                *router = new & 0x80ff_ffff;
             }
             _ => (),
         }
@@ -443,7 +437,6 @@ impl Model {
             (0x8, Size::W) => low,
             (0x8, Size::D) => affinity * (1 << 32) + low,
             (0xc, Size::W) => affinity,
-            (0x14, Size::W) => 6 * u64::from(cpu.asleep),
             (offset, _) => identification(offset, size, 0x93),
         }
     }
@@ -456,25 +449,17 @@ impl Model {
         if offset / 0x1_0000 % 2 == 1 {
             for (intid, ask) in asks(offset % 0x1_0000, size, value) {
                 if let Some(irq) = cpu.private.get_mut(intid as usize) {
-                    irq.apply(ask, intid < 16);
+                    irq.apply(ask, true);
                 }
             }
-        } else if (offset % 0x1_0000, size) == (0x14, Size::W) {
-            cpu.asleep = value / 2 % 2 == 1;
         }
     }
 
     pub(super) fn reset_cpu_interface(&mut self, vcpu: VcpuId) {
         let fresh = Self::new(1).cpus.remove(0);
         let cpu = &mut self.cpus[vcpu.index()];
-        let Cpu {
-            private, asleep, ..
-        } = cpu.clone();
-        *cpu = Cpu {
-            private,
-            asleep,
-            ..fresh
-        };
+        let private = cpu.private.clone();
+        *cpu = Cpu { private, ..fresh };
     }
 }
 

@@ -1,14 +1,11 @@
 //! The redistributors' frames: one pair of 64 KiB for each vCPU, in the order of the vCPUs.
 
-use aarch64::gic::gicr::{
-    IIDR, PIDR0_VALUE, SGI_FRAME, TYPER, TYPER_LAST, WAKER, WAKER_CHILDREN_ASLEEP,
-    WAKER_PROCESSOR_SLEEP,
-};
+use aarch64::gic::gicr::{IIDR, PIDR0_VALUE, SGI_FRAME, TYPER, TYPER_LAST};
 use aarch64::gic::{BankAccess, IIDR_VALUE, id_register};
 use aarch64::machine::GICR_STRIDE;
 use aarch64::{Size, VcpuId};
 
-use super::{Cpu, Gic};
+use super::Gic;
 
 impl Gic {
     /// A guest's read at `offset` from the first redistributor.
@@ -25,16 +22,11 @@ impl Gic {
         let Some(vcpu) = self.redistributor(offset) else {
             return;
         };
-        let cpu = &mut self.cpus[vcpu.index()];
-        let at = offset % GICR_STRIDE;
-        if at == WAKER && size == Size::W {
-            cpu.asleep = value as u32 & WAKER_PROCESSOR_SLEEP != 0;
-            self.elect_takers();
-        } else if let Some(at) = private_access(at, size) {
-            cpu.private.write(at, value as u32);
+        if let Some(at) = private_access(offset % GICR_STRIDE, size) {
+            self.cpus[vcpu.index()].private.write(at, value as u32);
             self.touched.insert(vcpu);
+            self.settle();
         }
-        self.settle();
     }
 
     /// Whose redistributor `offset` lies in.
@@ -54,7 +46,6 @@ impl Gic {
             (TYPER, Size::W) => self.typer(vcpu) & Size::W.mask(),
             (TYPER_UPPER, Size::W) => self.typer(vcpu) >> 32,
             (IIDR, Size::W) => IIDR_VALUE.into(),
-            (WAKER, Size::W) => waker(cpu).into(),
             (_, Size::W) => id_register(offset, PIDR0_VALUE)
                 .or_else(|| id_register(offset.wrapping_sub(SGI_FRAME), PIDR0_VALUE))
                 .unwrap_or(0)
@@ -74,13 +65,4 @@ impl Gic {
 fn private_access(offset: u64, size: Size) -> Option<BankAccess> {
     let at = BankAccess::decode(offset.checked_sub(SGI_FRAME)?, size)?;
     (at.bank == 0).then_some(at)
-}
-
-/// `GICR_WAKER`. Falling asleep and waking take no time.
-fn waker(cpu: &Cpu) -> u32 {
-    if cpu.asleep {
-        WAKER_PROCESSOR_SLEEP | WAKER_CHILDREN_ASLEEP
-    } else {
-        0
-    }
 }

@@ -133,13 +133,13 @@ mod tests {
         assert_eq!(of(&routes), (vec![], false), "no such vCPU");
         routes.set_router(97, u64::MAX);
         assert_eq!(of(&routes), (vec![], true));
-        assert_eq!(routes.router(97), 0xff_80ff_ffff);
+        assert_eq!(routes.router(97), 0x80ff_ffff);
     }
 
     #[test]
     fn other_interrupts_have_no_route() {
         let mut routes = Routes::new(1);
-        for intid in [0, 31, 1020, 1023, u32::MAX] {
+        for intid in [0, 31, 992, 1023, u32::MAX] {
             routes.set_router(intid, 5);
             assert_eq!(routes.router(intid), 0);
         }

@@ -2,14 +2,14 @@
 
 use aarch64::VcpuId;
 use aarch64::gic::BANKS;
-use aarch64::gic::gicd::{CTLR_ENABLE_GROUP0, CTLR_ENABLE_GROUP1};
+use aarch64::gic::gicd::CTLR_ENABLE;
 use aarch64::gic_state::{GicState, GicVcpuState};
 use aarch64::machine::MAX_VCPUS;
 
 use super::bank::{Bank, BankKind};
 use super::cpu::{CpuInterface, Outputs};
 use super::routes::Routes;
-use super::{Cpu, Gic, Groups, spi_kind};
+use super::{Cpu, Gic};
 
 /// A saved state that no GIC can have been in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,7 @@ impl Gic {
     #[must_use]
     pub fn save(&self) -> GicState {
         let Self {
-            forwarded,
+            forwards: _,
             spis,
             routes,
             cpus,
@@ -61,7 +61,7 @@ impl Gic {
             changed: _,
         } = self;
         GicState {
-            ctlr: forwarded.to_ctlr(),
+            ctlr: self.ctlr(),
             spis: spis.iter().map(Bank::state).collect(),
             routes: routes.state(),
             vcpus: cpus.iter().map(Cpu::save).collect(),
@@ -72,27 +72,20 @@ impl Gic {
 impl Cpu {
     fn save(&self) -> GicVcpuState {
         let Self {
-            asleep,
             private,
             icc,
             best: _,
             outputs: _,
         } = self;
         GicVcpuState {
-            asleep: *asleep,
             private: private.state(),
             icc: icc.state(),
         }
     }
 
     fn from_state(vcpu: VcpuId, state: &GicVcpuState) -> Result<Self, InvalidGicState> {
-        let GicVcpuState {
-            asleep,
-            private,
-            icc,
-        } = state;
+        let GicVcpuState { private, icc } = state;
         Ok(Self {
-            asleep: *asleep,
             private: Bank::from_state(BankKind::Private, *private)
                 .ok_or(InvalidGicState::Private(vcpu))?,
             icc: CpuInterface::from_state(*icc).ok_or(InvalidGicState::Icc(vcpu))?,
@@ -117,21 +110,21 @@ impl TryFrom<&GicState> for Gic {
             Ok(count @ 1..=MAX_VCPUS) => count,
             _ => return Err(InvalidGicState::Vcpus(vcpus.len())),
         };
-        if ctlr & !(CTLR_ENABLE_GROUP0 | CTLR_ENABLE_GROUP1) != 0 {
+        if ctlr & !CTLR_ENABLE != 0 {
             return Err(InvalidGicState::Control(*ctlr));
         }
         if spis.len() != BANKS - 1 {
             return Err(InvalidGicState::Banks(spis.len()));
         }
         let banks = (1..).zip(spis).map(|(number, bank)| {
-            Bank::from_state(spi_kind(number), *bank).ok_or(InvalidGicState::Bank(number))
+            Bank::from_state(BankKind::Spi, *bank).ok_or(InvalidGicState::Bank(number))
         });
         let cpus = (0..count)
             .map(VcpuId)
             .zip(vcpus)
             .map(|(vcpu, s)| Cpu::from_state(vcpu, s));
         let mut gic = Self::new(count);
-        gic.forwarded = Groups::from_ctlr(*ctlr);
+        gic.forwards = *ctlr & CTLR_ENABLE != 0;
         gic.spis = banks.collect::<Result<_, _>>()?;
         gic.routes = Routes::from_state(count, routes).ok_or(InvalidGicState::Routes)?;
         gic.cpus = cpus.collect::<Result<_, _>>()?;

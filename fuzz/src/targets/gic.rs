@@ -157,11 +157,7 @@ fn damage_bank(bank: &mut GicBank, bytes: &mut Bytes<'_>) {
 }
 
 fn damage_vcpu(vcpu: &mut GicVcpuState, bytes: &mut Bytes<'_>) {
-    let GicVcpuState {
-        asleep,
-        private,
-        icc,
-    } = vcpu;
+    let GicVcpuState { private, icc } = vcpu;
     let IccState {
         pmr,
         bpr0,
@@ -172,16 +168,15 @@ fn damage_vcpu(vcpu: &mut GicVcpuState, bytes: &mut Bytes<'_>) {
         ap0r0,
         ap1r0,
     } = icc;
-    match bytes.below(10) {
-        0 => *asleep ^= true,
-        1 => *igrpen0 ^= true,
-        2 => *igrpen1 ^= true,
-        3 => *pmr ^= bytes.u8(),
-        4 => *bpr0 ^= bytes.u8(),
-        5 => *bpr1 ^= bytes.u8(),
-        6 => *ctlr ^= bytes.value() as u32,
-        7 => *ap0r0 ^= bytes.value() as u32,
-        8 => *ap1r0 ^= bytes.value() as u32,
+    match bytes.below(9) {
+        0 => *igrpen0 ^= true,
+        1 => *igrpen1 ^= true,
+        2 => *pmr ^= bytes.u8(),
+        3 => *bpr0 ^= bytes.u8(),
+        4 => *bpr1 ^= bytes.u8(),
+        5 => *ctlr ^= bytes.value() as u32,
+        6 => *ap0r0 ^= bytes.value() as u32,
+        7 => *ap1r0 ^= bytes.value() as u32,
         _ => damage_bank(private, bytes),
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel's GICv3 (Linux, Documentation/virt/kvm/devices/arm-vgic-v3.rst).
 
 use aarch64::Intid;
+use aarch64::gic::END_OF_SPIS;
 use aarch64::machine::{GICD, GICR_BASE};
 use kvm_bindings::{
     KVM_ARM_IRQ_TYPE_SHIFT, KVM_ARM_IRQ_TYPE_SPI, KVM_DEV_ARM_VGIC_CTRL_INIT,
@@ -13,9 +14,8 @@ use kvm_ioctls::{DeviceFd, VmFd};
 use super::failed;
 use crate::api::HostError;
 
-/// Interrupts of the GIC, the private ones too. KVM takes multiples of 32 below 1024, so the last
-/// bank of the machine's SPIs, which nothing is connected to, is missing here.
-const NR_IRQS: u32 = 992;
+/// Interrupts of the GIC, the private ones too. KVM takes multiples of 32 below 1024.
+const NR_IRQS: u32 = END_OF_SPIS;
 
 /// Whether the host can give a VM a GICv3.
 pub fn is_offered(vm: &VmFd) -> bool {
