@@ -8,6 +8,7 @@
 
 pub mod addr;
 pub mod cpu_model;
+pub mod exception;
 pub mod gic;
 pub mod gic_state;
 pub mod ids;

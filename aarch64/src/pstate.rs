@@ -12,10 +12,16 @@ pub const V: u64 = 1 << 28;
 pub const NZCV: u64 = 0xf << 28;
 /// Privileged access never (FEAT_PAN).
 pub const PAN: u64 = 1 << 22;
+/// Data-independent timing (FEAT_DIT).
+pub const DIT: u64 = 1 << 24;
 /// Software step.
 pub const SS: u64 = 1 << 21;
 /// Illegal execution state.
 pub const IL: u64 = 1 << 20;
+/// Speculative store bypass is safe (FEAT_SSBS).
+pub const SSBS: u64 = 1 << 12;
+/// What the last branch allows its target to be (FEAT_BTI).
+pub const BTYPE: u64 = 3 << 10;
 /// Debug exceptions masked.
 pub const D: u64 = 1 << 9;
 /// SError masked.

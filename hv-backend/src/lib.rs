@@ -1,6 +1,7 @@
 //! The accelerator contract and the accelerators behind it.
 
 pub mod api;
+pub mod executor;
 pub mod hvf;
 pub mod scripted;
 pub mod select;

@@ -133,7 +133,7 @@ fn decode(key: Key, table: &Table<Cpu>, cpu: &Cpu) -> Block {
 }
 
 /// The operation of one instruction, and whether it ends its block.
-fn decode_one(insn: u32, off: u16, fp: bool, table: &Table<Cpu>) -> (Op, bool) {
+pub(crate) fn decode_one(insn: u32, off: u16, fp: bool, table: &Table<Cpu>) -> (Op, bool) {
     let Some((row, mut args)) = table.decode(insn) else {
         let args = Args {
             off,

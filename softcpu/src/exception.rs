@@ -4,6 +4,7 @@
 //! [`Stop::Exception`]; the run loop then takes it. All exceptions go to EL1: the model has
 //! neither EL2 nor EL3, and nothing raises SErrors.
 
+use aarch64::exception::{self, Taken, Vector};
 use aarch64::syndrome::{Ec, esr};
 use aarch64::{Saved, pstate};
 
@@ -11,13 +12,6 @@ use crate::cpu::{Cpu, Exception, Stop};
 use crate::mem::Direction;
 use crate::walk::Fault;
 
-/// Offsets into a group of four vectors.
-const SYNCHRONOUS: u64 = 0x000;
-const IRQ: u64 = 0x080;
-const FIQ: u64 = 0x100;
-
-/// `SCTLR_EL1.SPAN`
-const SPAN: u64 = 1 << 23;
 /// Synchronous exceptions in a row, with no instruction between, before the CPU counts as caught in
 /// a loop. Addresses do not matter: with a tagged `VBAR_EL1`, or two vectors that fault in turn, the
 /// CPU is caught as well.
@@ -133,7 +127,7 @@ impl Cpu {
         if let Some(far) = far {
             self.sys[Saved::FarEl1] = far;
         }
-        self.enter_vector(SYNCHRONOUS);
+        self.enter_vector(Vector::Synchronous);
         let stuck = self.retired == self.loop_guard.retired;
         self.loop_guard.retired = self.retired;
         self.loop_guard.repeats = if stuck {
@@ -155,31 +149,30 @@ impl Cpu {
     /// Takes an interrupt if one is pending and not masked.
     pub(crate) fn take_interrupt(&mut self) -> bool {
         if self.irq && self.pstate & pstate::I == 0 {
-            self.enter_vector(IRQ);
+            self.enter_vector(Vector::Irq);
             return true;
         }
         if self.fiq && self.pstate & pstate::F == 0 {
-            self.enter_vector(FIQ);
+            self.enter_vector(Vector::Fiq);
             return true;
         }
         false
     }
 
     /// Enters EL1 at a vector; the PC is where to return to.
-    fn enter_vector(&mut self, offset: u64) {
-        self.sys[Saved::SpsrEl1] = self.pstate | self.nzcv_bits();
-        self.sys[Saved::ElrEl1] = self.pc;
-        let group = match (self.el(), self.pstate & 1) {
-            (0, _) => 0x400,
-            (_, 0) => 0x000,
-            _ => 0x200,
-        };
-        let mut pan = self.pstate & pstate::PAN;
-        if self.sys[Saved::SctlrEl1] & SPAN == 0 {
-            pan = pstate::PAN;
-        }
-        self.set_mode_bits(pstate::EL1H | pstate::DAIF | pan);
-        self.pc = self.sys[Saved::VbarEl1].wrapping_add(group + offset);
+    fn enter_vector(&mut self, vector: Vector) {
+        let old = self.pstate | self.nzcv_bits();
+        let (vbar, sctlr) = (self.sys[Saved::VbarEl1], self.sys[Saved::SctlrEl1]);
+        let Taken {
+            pc,
+            pstate,
+            elr,
+            spsr,
+        } = exception::take(vector, self.pc, old, vbar, sctlr);
+        self.sys[Saved::SpsrEl1] = spsr;
+        self.sys[Saved::ElrEl1] = elr;
+        self.set_mode_bits(pstate);
+        self.pc = pc;
     }
 
     /// `ERET`. The PC must not be advanced afterwards.

@@ -96,7 +96,7 @@ impl Interpreter {
                 }
             };
             if let Err(stop) = result
-                && let Some(event) = self.stopped(cpu, stop)
+                && let Some(event) = stopped(cpu, stop)
             {
                 return event;
             }
@@ -114,7 +114,7 @@ impl Interpreter {
                 cpu.replay.finish();
                 None
             }
-            Err(stop) => self.stopped(cpu, stop),
+            Err(stop) => stopped(cpu, stop),
         }
     }
 
@@ -207,7 +207,7 @@ impl Interpreter {
     #[cold]
     fn step_carefully(&mut self, cpu: &mut Cpu) -> Option<Event> {
         if let Some(stop) = cpu.before_instruction() {
-            return self.stopped(cpu, stop);
+            return stopped(cpu, stop);
         }
         let event = self.step(cpu);
         cpu.look_up_soon();
@@ -234,23 +234,24 @@ impl Interpreter {
         }
         Ok(block)
     }
+}
 
-    #[cold]
-    fn stopped(&mut self, cpu: &mut Cpu, stop: Stop) -> Option<Event> {
-        match stop {
-            Stop::Exception => {
-                cpu.replay.finish();
-                cpu.take_pending();
-                cpu.exception_loop().map(Event::ExceptionLoop)
-            }
-            Stop::Event => Some(cpu.event()),
-            Stop::LookUp => {
-                cpu.replay.finish();
-                cpu.pc = cpu.pc.wrapping_add(4);
-                cpu.retired += 1;
-                cpu.look_up_soon();
-                None
-            }
+/// Ends an instruction that did not complete. An event if its owner is concerned.
+#[cold]
+pub(crate) fn stopped(cpu: &mut Cpu, stop: Stop) -> Option<Event> {
+    match stop {
+        Stop::Exception => {
+            cpu.replay.finish();
+            cpu.take_pending();
+            cpu.exception_loop().map(Event::ExceptionLoop)
+        }
+        Stop::Event => Some(cpu.event()),
+        Stop::LookUp => {
+            cpu.replay.finish();
+            cpu.pc = cpu.pc.wrapping_add(4);
+            cpu.retired += 1;
+            cpu.look_up_soon();
+            None
         }
     }
 }
@@ -275,7 +276,7 @@ fn exec(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
 
 /// Runs a block from its start. On `Err` the PC is at the instruction that stopped.
 #[inline(always)]
-fn exec_once(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
+pub(crate) fn exec_once(cpu: &mut Cpu, block: &Block) -> Result<(), Stop> {
     let start = cpu.pc;
     let count = block.ops.len() as u64;
     cpu.block_pc = start;

@@ -14,6 +14,7 @@
 //! - `block` decodes straight-line code once and keeps it by physical address.
 //! - [`interp`] runs blocks and returns events; `direct` is its emitter, [`int`] its arithmetic.
 //! - [`cpu`] is the state, `exception` and `sysregs` the system level around it.
+//! - `single` runs one instruction for somebody else, without an interpreter.
 //! - `mem` is the slow path of memory accesses: page table walks, device memory, misalignment.
 //!
 //! Encodings that the `portable` model does not have are undefined for the guest, all of them.
@@ -36,6 +37,7 @@ mod maintenance;
 mod mem;
 mod mmu;
 mod replay;
+mod single;
 mod sysregs;
 mod system;
 pub mod table;
@@ -45,3 +47,4 @@ mod walk;
 
 pub use cpu::{Cpu, Event, Reply};
 pub use interp::Interpreter;
+pub use single::is_access;

@@ -134,6 +134,7 @@ impl Cpu {
                     self.replay.finish();
                     let _ = self.external_abort(va, write);
                     self.take_pending();
+                    self.instruction_done();
                 }
                 Reply::Done | Reply::Data(_) | Reply::Call(_) => self.replay.push(value),
             },
@@ -157,6 +158,7 @@ impl Cpu {
         self.replay.finish();
         let _ = self.undefined();
         self.take_pending();
+        self.instruction_done();
     }
 
     fn retire(&mut self) {
