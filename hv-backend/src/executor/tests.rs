@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::pstate::{DAIF, EL0T, EL1H};
 use aarch64::state::{CoreRegs, SimdRegs};
 use aarch64::{Gpa, PAGE_SIZE, Saved, Size, VcpuId};
@@ -46,6 +47,7 @@ impl Machine {
             vcpus: 1,
             address_bits: 40,
             time: TimeSource::Host,
+            cpu: CpuModel::Portable,
         };
         let vm = Soft::default().create_vm(&config).unwrap();
         let ram = Arc::new(Region::new(RAM_BYTES).unwrap());
@@ -105,7 +107,7 @@ fn rom(insn: u32) -> Arc<Region> {
     let (block, table, used) = (1, 3, 1 << 10);
     let (everyone, read_only) = (1 << 6, 3 << 6);
     put(LEVEL_1, used | everyone | block);
-    put(LEVEL_1 + 8, ROM.0 + LEVEL_2 | table);
+    put(LEVEL_1 + 8, (ROM.0 + LEVEL_2) | table);
     let entry = |va: u64| LEVEL_2 + 8 * (va >> 21 & 511);
     put(entry(RAM.0), RAM.0 | used | everyone | block);
     put(entry(ROM.0), ROM.0 | used | read_only | block);
@@ -120,12 +122,14 @@ fn noise(seed: u64) -> u64 {
 
 /// What a device answers: something for each address, or now and then an abort.
 fn answer(exit: Exit, aborts: bool) -> Resume {
-    let (gpa, done) = match exit {
-        Exit::MmioRead { gpa, size } => (gpa, Resume::Data(noise(gpa.0) & size.mask())),
-        Exit::MmioWrite { gpa, .. } => (gpa, Resume::Done),
-        other => panic!("{other:?} is no access"),
+    let (gpa, done) = if let Exit::MmioRead { gpa, size } = exit {
+        (gpa, Resume::Data(noise(gpa.0) & size.mask()))
+    } else if let Exit::MmioWrite { gpa, .. } = exit {
+        (gpa, Resume::Done)
+    } else {
+        panic!("{exit:?} is no access");
     };
-    if aborts && noise(gpa.0) % 4 == 0 {
+    if aborts && noise(gpa.0).is_multiple_of(4) {
         return Resume::ExternalAbort;
     }
     done
@@ -141,13 +145,14 @@ fn run_directly(machine: &mut Machine, aborts: bool) -> Vec<Exit> {
     let mut exits = Vec::new();
     let mut resume = Resume::Done;
     loop {
-        match machine.vcpu.run(resume).unwrap() {
-            Exit::Kicked => resume = Resume::Done,
-            Exit::Debug(DebugStop::Step) => return exits,
-            exit => {
-                exits.push(exit);
-                resume = answer(exit, aborts);
-            }
+        let exit = machine.vcpu.run(resume).unwrap();
+        if exit == Exit::Debug(DebugStop::Step) {
+            return exits;
+        }
+        resume = Resume::Done;
+        if exit != Exit::Kicked {
+            exits.push(exit);
+            resume = answer(exit, aborts);
         }
     }
 }
