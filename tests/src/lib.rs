@@ -1,6 +1,7 @@
 //! What the end-to-end tests share. The tests themselves are the files of `tests/tests`; `cargo
 //! xtask test` makes a step of each, and runs those named `guest_*` once per accelerator.
 //!
+//! - [`bare`] runs small programs of a test's own on an accelerator, without the VMM.
 //! - [`guest`] boots a guest in the real `armlet` program and talks to it.
 //! - [`program`] finds that program, and runs it for tests of its command line.
 //! - [`skip`] is how a test says that it cannot run here: loudly, and counted.
@@ -12,6 +13,7 @@
 
 #![expect(clippy::panic, reason = "a failed check of a test is a panic")]
 
+pub mod bare;
 pub mod guest;
 pub mod program;
 pub mod skip;

@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 /// The accelerators the end-to-end tests run on, each if it is there.
 const ACCELERATORS: [&str; 3] = ["soft", "kvm", "hvf"];
 
+/// The test program of what all accelerators do alike.
+const CONFORMANCE: &str = "conformance";
+
 /// All steps.
 pub fn all() -> Result<Vec<Step>, Error> {
     let mut steps = vec![
@@ -79,21 +82,22 @@ fn fuzz_targets() -> Result<Tally, Error> {
     )
 }
 
-/// One step for each file of `tests/tests`; those that boot guests once per accelerator.
+/// One step for each test program of `tests/tests`; those that run guests once per accelerator.
 fn integration_tests() -> Result<Vec<Step>, Error> {
     let mut names: Vec<String> = fs::read_dir(workspace().join("tests/tests"))?
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            (path.extension()? == "rs").then(|| path.file_stem()?.to_str().map(str::to_owned))?
-        })
+        .filter_map(|entry| test_name(&entry.ok()?.path()))
         .collect();
     names.sort();
     let mut steps = Vec::new();
     for name in names {
-        let Some(kind) = name.strip_prefix("guest_") else {
-            let test = name.clone();
-            steps.push(step(&name, move || integration_test(&test, "soft")));
-            continue;
+        let kind = match name.strip_prefix("guest_") {
+            Some(kind) => kind.to_owned(),
+            None if name == CONFORMANCE => name.clone(),
+            None => {
+                let test = name.clone();
+                steps.push(step(&name, move || integration_test(&test, "soft")));
+                continue;
+            }
         };
         for on in ACCELERATORS {
             let (test, title) = (name.clone(), format!("{kind} on {on}"));
@@ -108,6 +112,15 @@ fn integration_tests() -> Result<Vec<Step>, Error> {
         }
     }
     Ok(steps)
+}
+
+/// The test program that cargo makes of an entry of `tests/tests`: a file, or a directory with a
+/// `main.rs`.
+fn test_name(path: &Path) -> Option<String> {
+    let is_test = path.extension().is_some_and(|extension| extension == "rs")
+        || path.join("main.rs").exists();
+    let name = path.file_stem()?.to_str()?;
+    is_test.then(|| name.to_owned())
 }
 
 /// Runs one file of `tests/tests`. One test at a time: guests are busy enough by themselves.
