@@ -130,6 +130,7 @@ fn report(outcome: Outcome) -> Result<u8, Failure> {
             return Err(Failure(GUEST_FAILED, text.trim_end().to_owned()));
         }
         Outcome::HostFailed(reason) => return Err(Failure(HOST_FAILED, reason)),
+        Outcome::NotRestored(reason) => return Err(Failure(BAD_INPUT, reason)),
     }
     Ok(DONE)
 }

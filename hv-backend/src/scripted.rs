@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use aarch64::cpu_model::CpuModel;
@@ -89,6 +90,8 @@ pub struct Scripted {
 struct Shared {
     seats: Vec<Seat>,
     counter: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Added to it.
+    offset: AtomicU64,
     layout: Mutex<Layout>,
 }
 
@@ -127,6 +130,7 @@ impl Scripted {
             shared: Arc::new(Shared {
                 seats,
                 counter: Box::new(counter),
+                offset: AtomicU64::new(0),
                 layout,
             }),
         }
@@ -261,15 +265,20 @@ impl Vm for ScriptedVm {
 
     fn counter(&self) -> CounterState {
         CounterState {
-            value: (self.shared.counter)(),
+            value: (self.shared.counter)().wrapping_add(self.shared.offset.load(SeqCst)),
             frequency: self.frequency,
         }
     }
 
-    fn set_counter(&self, _state: &CounterState) -> Result<(), HostError> {
-        Err(HostError::BadState(
-            "the scripted counter cannot be set".into(),
-        ))
+    fn set_counter(&self, state: &CounterState) -> Result<(), HostError> {
+        let CounterState { value, frequency } = *state;
+        if frequency != self.frequency {
+            let line = format!("the scripted counter does not run at {frequency} Hz");
+            return Err(HostError::BadState(line));
+        }
+        let offset = value.wrapping_sub((self.shared.counter)());
+        self.shared.offset.store(offset, SeqCst);
+        Ok(())
     }
 
     fn forget_code(&self) {}

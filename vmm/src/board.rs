@@ -24,6 +24,9 @@ pub trait Board: Send + Sync {
     fn set_ppi(&self, vcpu: VcpuId, intid: Intid, high: bool);
     /// A vCPU was turned off or starts over: so does its interface to the interrupt controller.
     fn reset_cpu_interface(&self, vcpu: VcpuId);
+    /// The vCPUs were stopped, or are about to go. What acts by itself (input, alarms) does nothing
+    /// while they are stopped, so that the machine has one state.
+    fn set_stopped(&self, stopped: bool);
     /// Whether a core can start at `gpa`.
     fn is_memory(&self, gpa: Gpa) -> bool;
     /// Puts memory, devices and the interrupt controller into their state at power-on, and says

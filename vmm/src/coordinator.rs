@@ -2,25 +2,30 @@
 //!
 //! | state     | event          | what happens                                        | next |
 //! |-----------|----------------|-----------------------------------------------------|------|
-//! | (start)   |                | threads bind their vCPUs; board reset; vCPUs go     | `Running` |
-//! | `Running` | `Pause`        | vCPUs stop at the gate                              | `Paused` |
+//! | (start)   |                | threads bind their vCPUs; board reset, or the state set that vCPUs go on from; vCPUs go | `Running` or `Paused` |
+//! | `Running` | `Pause`        | vCPUs stop at the gate; what they asked for is done  | `Paused` |
 //! | `Paused`  | `Resume`       | vCPUs go                                            | `Running` |
+//! | `Paused`  | `Visit`        | the visitor sees a machine that stands still        | same |
 //! | any       | `Reset`        | vCPUs stop; board reset; vCPU 0 starts over, the others are off; they go if `Running` | same |
 //! | any       | `End`          | vCPUs and threads end                               | (over) |
 //!
 //! Only the coordinator opens and closes the gate, so these steps never meet. A vCPU that asked
-//! for the reset or the end holds still until it comes.
+//! for the reset or the end holds still until it comes, which is before a pause is confirmed: a
+//! machine at rest never has a request of its own pending.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::thread::JoinHandle;
+
+use aarch64::state::CounterState;
 
 use crate::board::Board;
 use crate::fleet::Fleet;
 use crate::gate::Epoch;
 use crate::host;
-use crate::outcome::{Event, Outcome};
-use crate::vcpu::{self, Context};
+use crate::outcome::{Event, Outcome, Visit, WhilePaused};
+use crate::vcpu::{self, Context, chain};
 
 /// What a reset asked for by the guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +36,38 @@ pub enum OnReset {
     End,
 }
 
+/// How a machine comes to life.
+pub enum Start {
+    /// From power-on: the board's reset says where vCPU 0 starts.
+    PowerOn,
+    /// From where another machine stood.
+    Restored {
+        /// What sets the vCPUs.
+        set: Set,
+        /// Its counter then.
+        counter: CounterState,
+        /// vCPUs go at once, rather than at [`Control::resume`].
+        go: bool,
+    },
+}
+
+/// Sets the vCPUs of a machine that has not run, or says in a line why they cannot be.
+pub type Set = Box<dyn FnOnce(&Standing<'_>) -> Result<(), String> + Send>;
+
+/// A machine that stands still, for a visitor.
+#[derive(Debug)]
+pub struct Standing<'a> {
+    /// Its vCPUs.
+    pub fleet: &'a Fleet,
+    /// The guest's counter.
+    pub counter: CounterState,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Running,
-    Paused,
+    /// With the counter that the guest goes on from, unless its time runs on meanwhile.
+    Paused(Option<CounterState>),
 }
 
 /// A machine's controls, for any thread.
@@ -47,16 +80,36 @@ impl Control {
         self.0.send(Event::End(outcome)).is_ok()
     }
 
-    /// Stops every vCPU; returns when they stand. False when the machine is over.
+    /// Stops every vCPU, and guest time with them; returns when they stand. False when the machine
+    /// is over.
     #[must_use]
     pub fn pause(&self) -> bool {
+        self.pause_with(WhilePaused::default())
+    }
+
+    /// As [`Control::pause`], with a choice of what becomes of guest time.
+    #[must_use]
+    pub fn pause_with(&self, time: WhilePaused) -> bool {
         let (stopped, wait) = channel();
-        self.0.send(Event::Pause(stopped)).is_ok() && wait.recv().is_ok()
+        self.0.send(Event::Pause(time, stopped)).is_ok() && wait.recv().is_ok()
     }
 
     /// Lets the vCPUs of a paused machine go on.
     pub fn resume(&self) {
         let _ = self.0.send(Event::Resume);
+    }
+
+    /// Calls `visitor` while the machine stands still, on the coordinator's thread, and returns
+    /// what it does. `None` when the machine is not paused, or over.
+    pub fn visit<R: Send + 'static>(
+        &self,
+        visitor: impl FnOnce(&Standing<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (result, wait) = channel();
+        // Who waits for it is this very call.
+        let visit = Visit::new(move |standing| drop(result.send(visitor(standing))));
+        self.0.send(Event::Visit(visit)).ok()?;
+        wait.recv().ok()
     }
 }
 
@@ -76,6 +129,17 @@ pub struct Inbox {
 
 /// Runs a machine from power-on to its end.
 pub fn run(fleet: Arc<Fleet>, board: Arc<dyn Board>, on_reset: OnReset, inbox: Inbox) -> Outcome {
+    run_from(Start::PowerOn, fleet, board, on_reset, inbox)
+}
+
+/// Runs a machine to its end.
+pub fn run_from(
+    start: Start,
+    fleet: Arc<Fleet>,
+    board: Arc<dyn Board>,
+    on_reset: OnReset,
+    inbox: Inbox,
+) -> Outcome {
     let Inbox { sender, inbox } = inbox;
     let context = Context {
         fleet,
@@ -85,10 +149,13 @@ pub fn run(fleet: Arc<Fleet>, board: Arc<dyn Board>, on_reset: OnReset, inbox: I
     let mut coordinator = Coordinator {
         context,
         inbox,
+        later: VecDeque::new(),
         threads: Vec::new(),
         on_reset,
+        life: Life::Running,
+        epoch: Epoch::default(),
     };
-    let outcome = coordinator.live().unwrap_or_else(|outcome| outcome);
+    let Err(outcome) = coordinator.live(start);
     coordinator.context.fleet.dismiss();
     for thread in coordinator.threads.drain(..) {
         // A thread that panicked has said so already.
@@ -100,50 +167,142 @@ pub fn run(fleet: Arc<Fleet>, board: Arc<dyn Board>, on_reset: OnReset, inbox: I
 struct Coordinator {
     context: Context,
     inbox: Receiver<Event>,
+    /// Requests that arrived before what they have to wait for.
+    later: VecDeque<Event>,
     threads: Vec<JoinHandle<()>>,
     on_reset: OnReset,
+    life: Life,
+    epoch: Epoch,
 }
 
+/// Nothing: the machine lives until something ends it.
+enum Never {}
+
+/// Each step ends the machine with an `Err`, or lets it go on.
 impl Coordinator {
-    /// `Err` and `Ok` both hold how it ended; `Err` is for what went wrong between two events.
-    fn live(&mut self) -> Result<Outcome, Outcome> {
+    fn live(&mut self, start: Start) -> Result<Never, Outcome> {
         self.start_threads()?;
         let fleet = self.context.fleet.clone();
         fleet.gate().wait_for_all();
-        let mut epoch = Epoch::default();
-        let mut life = Life::Running;
-        self.start_over(&mut epoch)?;
-        fleet.go();
+        match start {
+            Start::PowerOn => {
+                self.start_over()?;
+                fleet.go();
+            }
+            Start::Restored { set, counter, go } => self.take_up(set, counter, go)?,
+        }
         loop {
-            let event = self.inbox.recv();
-            match event {
-                Ok(Event::End(outcome)) => return Ok(outcome),
-                // Cannot be: this coordinator holds a sender itself.
-                Err(RecvError) => return Err(Outcome::Left),
-                Ok(Event::Pause(stopped)) => {
-                    fleet.stop();
-                    life = Life::Paused;
-                    // Who asked may have gone away meanwhile.
-                    let _ = stopped.send(());
-                }
-                Ok(Event::Resume) => {
-                    life = Life::Running;
-                    fleet.go();
-                }
-                Ok(Event::Reset(asked_in)) if asked_in != epoch => {}
-                Ok(Event::Reset(_)) if self.on_reset == OnReset::End => {
-                    return Ok(Outcome::ResetRefused);
-                }
-                Ok(Event::Reset(_)) => {
-                    tracing::info!("the guest restarts");
-                    fleet.stop();
-                    self.start_over(&mut epoch)?;
-                    if life == Life::Running {
-                        fleet.go();
-                    }
-                }
+            let event = match self.later.pop_front() {
+                Some(event) => event,
+                // An error cannot be: this coordinator holds a sender itself.
+                None => self.inbox.recv().map_err(|RecvError| Outcome::Left)?,
+            };
+            self.handle(event)?;
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Outcome> {
+        match event {
+            Event::End(outcome) => Err(outcome),
+            Event::Reset(asked_in) => self.reset(asked_in),
+            Event::Pause(time, stopped) => {
+                self.pause(time)?;
+                // Who asked may have gone away meanwhile.
+                let _ = stopped.send(());
+                Ok(())
+            }
+            Event::Resume => self.resume(),
+            Event::Visit(visit) => {
+                self.receive(visit);
+                Ok(())
             }
         }
+    }
+
+    fn pause(&mut self, time: WhilePaused) -> Result<(), Outcome> {
+        if self.life != Life::Running {
+            return Ok(());
+        }
+        let Context {
+            fleet,
+            board,
+            events: _,
+        } = &self.context;
+        fleet.stop();
+        board.set_stopped(true);
+        self.life = Life::Paused(match time {
+            WhilePaused::TimeStands => Some(fleet.vm().counter()),
+            WhilePaused::TimeRuns => None,
+        });
+        // What vCPUs asked for before they stopped is here by now.
+        let arrived: Vec<Event> = self.inbox.try_iter().collect();
+        for event in arrived {
+            match event {
+                Event::End(_) | Event::Reset(_) => self.handle(event)?,
+                Event::Pause(..) | Event::Resume | Event::Visit(_) => self.later.push_back(event),
+            }
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), Outcome> {
+        let Life::Paused(counter) = self.life else {
+            return Ok(());
+        };
+        let Context {
+            fleet,
+            board,
+            events: _,
+        } = &self.context;
+        if let Some(counter) = counter {
+            let set = fleet.vm().set_counter(&counter);
+            set.map_err(|error| Outcome::HostFailed(chain(&error)))?;
+        }
+        board.set_stopped(false);
+        self.life = Life::Running;
+        fleet.go();
+        Ok(())
+    }
+
+    /// Lets a visitor in, if the machine stands still. One that is sent away is dropped.
+    fn receive(&self, visit: Visit) {
+        let Life::Paused(counter) = self.life else {
+            return;
+        };
+        let fleet = &*self.context.fleet;
+        let counter = counter.unwrap_or_else(|| fleet.vm().counter());
+        visit.run(&Standing { fleet, counter });
+    }
+
+    fn reset(&mut self, asked_in: Epoch) -> Result<(), Outcome> {
+        if asked_in != self.epoch {
+            return Ok(());
+        }
+        if self.on_reset == OnReset::End {
+            return Err(Outcome::ResetRefused);
+        }
+        tracing::info!("the guest restarts");
+        self.context.fleet.stop();
+        self.start_over()?;
+        if self.life == Life::Running {
+            self.context.fleet.go();
+        }
+        Ok(())
+    }
+
+    /// Takes up where another machine stood.
+    fn take_up(&mut self, set: Set, counter: CounterState, go: bool) -> Result<(), Outcome> {
+        let Context {
+            fleet,
+            board,
+            events: _,
+        } = &self.context;
+        board.set_stopped(true);
+        self.life = Life::Paused(Some(counter));
+        let standing = Standing { fleet, counter };
+        set(&standing).map_err(Outcome::NotRestored)?;
+        fleet.vm().forget_code();
+        if go { self.resume() } else { Ok(()) }
     }
 
     fn start_threads(&mut self) -> Result<(), Outcome> {
@@ -164,7 +323,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn start_over(&self, epoch: &mut Epoch) -> Result<(), Outcome> {
+    fn start_over(&mut self) -> Result<(), Outcome> {
         let Context {
             fleet,
             board,
@@ -172,7 +331,16 @@ impl Coordinator {
         } = &self.context;
         let entry = board.reset().map_err(Outcome::HostFailed)?;
         fleet.vm().forget_code();
-        *epoch = fleet.reset(entry);
+        self.epoch = fleet.reset(entry);
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::PowerOn => "PowerOn",
+            Self::Restored { .. } => "Restored",
+        })
     }
 }

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use aarch64::VcpuId;
 use devices::gic::GicSink;
-use hv_backend::api::{IrqLine, Vm};
+use hv_backend::api::{IrqLine, Vcpu, Vm};
 
 use crate::gate::{Epoch, Gate};
 use crate::power::{Entry, PowerTable};
-use crate::vcpu::Post;
+use crate::vcpu::{Errand, Post};
 
 /// The vCPUs: their posts, power states and the gate they pass.
 pub struct Fleet {
@@ -90,6 +91,22 @@ impl Fleet {
     /// Lets the vCPUs run.
     pub fn go(&self) {
         self.gate.open();
+    }
+
+    /// Does something to a vCPU on its own thread, while all of them are stopped ([`Fleet::stop`]).
+    /// `None` when the thread has ended.
+    pub fn visit<R: Send + 'static>(
+        &self,
+        id: VcpuId,
+        work: impl FnOnce(&mut dyn Vcpu) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (result, wait) = channel();
+        // Who waits for it is this very call.
+        let errand = Errand::new(move |vcpu| drop(result.send(work(vcpu))));
+        self.posts.get(id.index())?.leave_errand(errand);
+        self.gate.call();
+        // A thread that ends drops its errand, and the sender with it.
+        wait.recv().ok()
     }
 
     /// Starts over at the next [`Fleet::go`]: vCPU 0 at `entry`, the others off.

@@ -3,7 +3,7 @@
 //!
 //! | phase    | a thread at the gate                                   | to            | by |
 //! |----------|--------------------------------------------------------|---------------|----|
-//! | `Closed` | waits                                                  | `Open`/`Gone` | [`Gate::open`] / [`Gate::remove`] |
+//! | `Closed` | waits; leaves to do an errand, and comes back          | `Open`/`Gone` | [`Gate::open`] / [`Gate::remove`] |
 //! | `Open`   | passes; waits on if it holds for the next epoch        | `Closed`/`Gone` | [`Gate::close`] / [`Gate::remove`] |
 //! | `Gone`   | leaves for good                                        |               | |
 //!
@@ -22,6 +22,8 @@ pub struct Epoch(u64);
 pub enum Passage {
     /// It goes on, in this epoch.
     Go(Epoch),
+    /// It does what was left for it, in this epoch, and comes back.
+    Errand(Epoch),
     /// It ends.
     Leave,
 }
@@ -73,24 +75,32 @@ impl Gate {
         self.shut.load(Ordering::SeqCst)
     }
 
-    /// A thread arrives, and waits until the gate lets it pass.
-    pub fn pass(&self) -> Passage {
-        self.wait(|_| true)
+    /// A thread arrives, and waits until the gate lets it pass or there is an errand for it.
+    pub fn pass(&self, has_errand: impl Fn() -> bool) -> Passage {
+        self.wait(has_errand, |_| true)
     }
 
-    /// A thread arrives that has no more to do before the next reset of the machine.
-    pub fn hold(&self, seen: Epoch) -> Passage {
-        self.wait(|inner| inner.epoch != seen)
+    /// A thread arrives that has no more to do before the next reset of the machine, but errands.
+    pub fn hold(&self, seen: Epoch, has_errand: impl Fn() -> bool) -> Passage {
+        self.wait(has_errand, |inner| inner.epoch != seen)
     }
 
-    fn wait(&self, may_go: impl Fn(&Inner) -> bool) -> Passage {
+    /// Lets the threads at the gate see whether there is an errand for them.
+    pub fn call(&self) {
+        // With the lock held a thread is either before its look or asleep, never in between.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, has_errand: impl Fn() -> bool, may_go: impl Fn(&Inner) -> bool) -> Passage {
         let mut inner = self.lock();
         inner.waiting += 1;
         self.changed.notify_all();
         loop {
             let passage = match inner.phase {
-                Phase::Open if may_go(&inner) => Some(Passage::Go(inner.epoch)),
                 Phase::Gone => Some(Passage::Leave),
+                Phase::Open | Phase::Closed if has_errand() => Some(Passage::Errand(inner.epoch)),
+                Phase::Open if may_go(&inner) => Some(Passage::Go(inner.epoch)),
                 Phase::Open | Phase::Closed => None,
             };
             if let Some(passage) = passage {
@@ -166,7 +176,7 @@ mod tests {
         std::thread::scope(|s| {
             for _ in 0..3 {
                 s.spawn(|| {
-                    while let Passage::Go(_) = gate.pass() {
+                    while let Passage::Go(_) = gate.pass(|| false) {
                         passes.fetch_add(1, Ordering::SeqCst);
                     }
                 });
@@ -187,11 +197,11 @@ mod tests {
     fn a_holder_waits_through_open_phases_until_the_next_epoch() {
         let gate = Gate::new(1);
         gate.open();
-        let Passage::Go(seen) = gate.pass() else {
+        let Passage::Go(seen) = gate.pass(|| false) else {
             panic!("the gate is open")
         };
         std::thread::scope(|s| {
-            let holder = s.spawn(|| gate.hold(seen));
+            let holder = s.spawn(|| gate.hold(seen, || false));
             gate.wait_for_all();
             gate.close();
             gate.open();
@@ -204,13 +214,37 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_gate_lets_a_thread_do_its_errands() {
+        let gate = Gate::new(1);
+        let (left, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let has_errand = || left.load(Ordering::SeqCst) > done.load(Ordering::SeqCst);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                while let Passage::Errand(_) = gate.pass(has_errand) {
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            for errand in 1..=100 {
+                left.store(errand, Ordering::SeqCst);
+                gate.call();
+                while done.load(Ordering::SeqCst) < errand {
+                    std::thread::yield_now();
+                }
+            }
+            gate.wait_for_all();
+            gate.remove();
+        });
+        assert_eq!(done.into_inner(), 100);
+    }
+
+    #[test]
     fn a_thread_that_ended_is_not_waited_for() {
         let gate = Gate::new(1);
         gate.resign();
         gate.wait_for_all();
         gate.remove();
         gate.open();
-        assert_eq!(gate.pass(), Passage::Leave);
+        assert_eq!(gate.pass(|| true), Passage::Leave);
         assert!(gate.is_shut());
     }
 }

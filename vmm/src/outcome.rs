@@ -1,7 +1,9 @@
 //! How a machine ends, and what its threads report on the way.
 
+use std::fmt;
 use std::sync::mpsc::Sender;
 
+use crate::coordinator::Standing;
 use crate::gate::Epoch;
 
 /// Why a machine ended. The first reason counts.
@@ -24,17 +26,54 @@ pub enum Outcome {
     },
     /// The host failed; one line.
     HostFailed(String),
+    /// The saved state that the machine was to go on from is none that its vCPUs can hold; one
+    /// line. Nothing of it ran.
+    NotRestored(String),
+}
+
+/// What becomes of guest time while the machine is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WhilePaused {
+    /// The guest's counter stands still: no timer expires, and the guest notices nothing but that
+    /// its wall clock went on.
+    #[default]
+    TimeStands,
+    /// The guest's counter runs on with the host's clock: timers are late afterwards.
+    TimeRuns,
+}
+
+/// Somebody who looks at a machine that stands still, and may change it.
+pub struct Visit(Box<dyn FnOnce(&Standing<'_>) + Send>);
+
+impl Visit {
+    /// A visit.
+    pub fn new(visitor: impl FnOnce(&Standing<'_>) + Send + 'static) -> Self {
+        Self(Box::new(visitor))
+    }
+
+    /// Pays it.
+    pub fn run(self, standing: &Standing<'_>) {
+        (self.0)(standing);
+    }
+}
+
+impl fmt::Debug for Visit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Visit")
+    }
 }
 
 /// What the machine's threads tell its coordinator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Event {
     /// The machine is over.
     End(Outcome),
     /// The guest asked for a reset, in this epoch. Several vCPUs may ask for the same one.
     Reset(Epoch),
     /// The vCPUs shall stop where they are; the sender hears when they have.
-    Pause(Sender<()>),
+    Pause(WhilePaused, Sender<()>),
     /// Paused vCPUs shall go on.
     Resume,
+    /// Somebody asks to see the paused machine; if it is not paused, the visit is dropped.
+    Visit(Visit),
 }

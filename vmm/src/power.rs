@@ -47,6 +47,12 @@ impl PowerTable {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The state of one vCPU; one that the machine does not have is off.
+    #[must_use]
+    pub fn of(&self, id: VcpuId) -> Power {
+        self.with(|powers| powers.get(id.index()).copied().unwrap_or(Power::Off))
+    }
+
     /// Everything off but vCPU 0, which starts at `entry`.
     pub fn reset(&self, entry: Entry) {
         self.with(|powers| {

@@ -47,6 +47,14 @@ struct Inner {
     output: Box<dyn SerialSink>,
     /// Input was refused; its source waits to be called.
     refused: bool,
+    /// No input is taken: the machine stands still.
+    held: bool,
+}
+
+impl Inner {
+    fn room(&self) -> usize {
+        if self.held { 0 } else { self.registers.room() }
+    }
 }
 
 impl Pl011 {
@@ -57,6 +65,7 @@ impl Pl011 {
             registers: Registers::default(),
             output,
             refused: false,
+            held: false,
         };
         Self {
             irq,
@@ -74,14 +83,20 @@ impl Pl011 {
     /// How many bytes [`Self::receive`] would take now.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.lock().registers.room()
+        self.lock().room()
+    }
+
+    /// Takes no input, or takes it again.
+    pub fn hold(&self, held: bool) {
+        self.lock().held = held;
+        self.call_if_room();
     }
 
     /// Hands input to the guest: takes as many bytes as fit and returns how many that were. If
     /// some did not fit, the callback of [`Self::on_room`] follows.
     pub fn receive(&self, input: &[u8]) -> usize {
         let mut inner = self.lock();
-        let taken = input.len().min(inner.registers.room());
+        let taken = input.len().min(inner.room());
         for &byte in input.iter().take(taken) {
             inner.registers.receive(u16::from(byte));
         }
@@ -94,7 +109,7 @@ impl Pl011 {
     /// nothing, if there is no room.
     pub fn receive_break(&self) -> bool {
         let mut inner = self.lock();
-        let fits = inner.registers.room() > 0;
+        let fits = inner.room() > 0;
         if fits {
             inner.registers.receive(spec::ENTRY_BREAK);
         }
@@ -141,7 +156,7 @@ impl Pl011 {
     /// Tells a source of input that waits for room that there is some.
     fn call_if_room(&self) {
         let mut inner = self.lock();
-        let call = inner.refused && inner.registers.room() > 0;
+        let call = inner.refused && inner.room() > 0;
         inner.refused &= !call;
         drop(inner);
         if call && let Some(call) = &*self.on_room.lock().unwrap_or_else(PoisonError::into_inner) {

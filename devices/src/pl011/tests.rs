@@ -96,6 +96,20 @@ fn reset_values_are_the_manuals() {
 }
 
 #[test]
+fn a_machine_that_stands_still_takes_no_input() {
+    let b = Bench::new().open();
+    b.uart.hold(true);
+    let before = b.uart.save();
+    assert_eq!((b.uart.room(), b.uart.receive(b"hi")), (0, 0));
+    assert_eq!(b.uart.save(), before);
+    let (tell, told) = std::sync::mpsc::channel();
+    b.uart.on_room(Box::new(move || tell.send(()).unwrap()));
+    b.uart.hold(false);
+    assert!(told.try_recv().is_ok(), "who was refused is called");
+    assert_eq!(b.uart.receive(b"hi"), 2);
+}
+
+#[test]
 fn input_raises_the_line_until_it_is_read() {
     let b = Bench::new().open();
     assert_eq!(b.uart.receive(b"hi"), 2);

@@ -49,7 +49,7 @@ impl Pl031 {
         }
     }
 
-    /// Looks at the clock, and interrupts the guest if it is time to.
+    /// Looks at the clock, interrupts the guest if it is time to, and arms the alarm if not.
     pub fn on_alarm(&self) {
         let mut registers = self.lock();
         registers.advance(self.clock.wall());
@@ -58,7 +58,10 @@ impl Pl031 {
 
     /// Back to the state after power-on, with the time of the host.
     pub fn reset(&self) {
-        self.replace(Registers::new(self.clock.wall()));
+        let mut registers = self.lock();
+        *registers = Registers::new(self.clock.wall());
+        self.irq.refresh(registers.irq());
+        self.alarm.arm(None);
     }
 
     /// The state to save.
@@ -67,17 +70,12 @@ impl Pl031 {
         Pl031State::from(*self.lock())
     }
 
-    /// Takes on a saved state. An alarm that was due in between rings at once.
+    /// Takes on a saved state exactly. Time goes on with [`Self::on_alarm`], to be called when the
+    /// guest does: an alarm that was due in between rings then.
     pub fn restore(&self, saved: Pl031State) {
-        self.replace(Registers::from(saved));
-    }
-
-    fn replace(&self, new: Registers) {
         let mut registers = self.lock();
-        *registers = new;
-        registers.advance(self.clock.wall());
+        *registers = Registers::from(saved);
         self.irq.refresh(registers.irq());
-        self.alarm.arm(registers.alarm(self.clock.wall()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Registers> {

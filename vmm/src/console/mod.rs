@@ -131,7 +131,10 @@ impl Session {
         drop(input);
         let patience = match outcome {
             Outcome::PoweredOff | Outcome::ResetRefused | Outcome::GuestFailed { .. } => None,
-            Outcome::Left | Outcome::Signal(_) | Outcome::HostFailed(_) => Some(HURRY),
+            Outcome::Left
+            | Outcome::Signal(_)
+            | Outcome::HostFailed(_)
+            | Outcome::NotRestored(_) => Some(HURRY),
         };
         if let Some(output) = output {
             output.finish(patience);

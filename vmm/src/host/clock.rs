@@ -1,6 +1,7 @@
 //! The host's clocks as devices see them: the wall clock, and alarms.
 //!
 //! One thread serves all alarms. It sleeps until the nearest, or without limit if none is armed.
+//! While they are held, alarms that are due wait.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,48 +33,68 @@ struct Entry {
 }
 
 #[derive(Default)]
+struct State {
+    entries: Vec<Entry>,
+    /// Nothing rings.
+    held: bool,
+    /// An alarm rings at this moment.
+    ringing: bool,
+    /// The thread is to end.
+    over: bool,
+}
+
+#[derive(Default)]
 struct Shared {
-    entries: Mutex<(Vec<Entry>, bool)>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, (Vec<Entry>, bool)> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self) {
-        let mut guard = self.lock();
-        loop {
-            let (entries, over) = &mut *guard;
-            if *over {
-                return;
+        let mut state = self.lock();
+        while !state.over {
+            if state.held {
+                state = self.wait(state, None);
+                continue;
             }
             let now = Instant::now();
-            let due = entries
-                .iter_mut()
-                .find(|e| e.due.is_some_and(|due| due <= now));
-            if let Some(entry) = due {
+            let is_due = |entry: &&mut Entry| entry.due.is_some_and(|due| due <= now);
+            if let Some(entry) = state.entries.iter_mut().find(is_due) {
                 entry.due = None;
                 let ring = entry.ring.clone();
-                drop(guard);
+                state.ringing = true;
+                drop(state);
                 if let Some(ring) = ring {
                     ring();
                 }
-                guard = self.lock();
+                state = self.lock();
+                state.ringing = false;
+                self.changed.notify_all();
                 continue;
             }
-            let next = entries.iter().filter_map(|e| e.due).min();
-            guard = match next {
-                None => self
-                    .changed
-                    .wait(guard)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(due) => {
-                    let wait = self.changed.wait_timeout(guard, due.duration_since(now));
-                    wait.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let next = state.entries.iter().filter_map(|e| e.due).min();
+            state = self.wait(state, next.map(|due| due.duration_since(now)));
+        }
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match limit {
+            None => {
+                let wait = self.changed.wait(state);
+                wait.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(limit) => {
+                let wait = self.changed.wait_timeout(state, limit);
+                wait.unwrap_or_else(PoisonError::into_inner).0
+            }
         }
     }
 }
@@ -96,21 +117,53 @@ impl Alarms {
     /// A new alarm, and its setting of what it rings.
     #[must_use]
     pub fn add(&self) -> Arc<HostAlarm> {
-        let mut guard = self.0.lock();
-        guard.0.push(Entry::default());
+        let mut state = self.0.lock();
+        state.entries.push(Entry::default());
         Arc::new(HostAlarm {
             shared: self.0.clone(),
-            index: guard.0.len() - 1,
+            index: state.entries.len() - 1,
         })
+    }
+
+    /// What holds all of them.
+    #[must_use]
+    pub fn holder(&self) -> AlarmHolder {
+        AlarmHolder(self.0.clone())
+    }
+}
+
+/// Holds the alarms of a machine that is to stand still.
+pub struct AlarmHolder(Arc<Shared>);
+
+impl AlarmHolder {
+    /// Lets no alarm ring any more, and waits for the one that does.
+    pub fn hold(&self) {
+        let mut state = self.0.lock();
+        state.held = true;
+        while state.ringing {
+            state = self.0.wait(state, None);
+        }
+    }
+
+    /// Lets alarms ring again; those that are due do so now.
+    pub fn release(&self) {
+        self.0.lock().held = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for AlarmHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlarmHolder").finish_non_exhaustive()
     }
 }
 
 impl Drop for Alarms {
     fn drop(&mut self) {
-        let mut guard = self.0.lock();
+        let mut state = self.0.lock();
         // Devices and their alarms hold each other; this lets them go.
-        guard.0.iter_mut().for_each(|entry| entry.ring = None);
-        guard.1 = true;
+        state.entries.iter_mut().for_each(|entry| entry.ring = None);
+        state.over = true;
         self.0.changed.notify_all();
     }
 }
@@ -130,7 +183,7 @@ pub struct HostAlarm {
 impl HostAlarm {
     /// Sets what happens when it rings, on the alarms' thread.
     pub fn rings(&self, ring: impl Fn() + Send + Sync + 'static) {
-        self.shared.lock().0[self.index].ring = Some(Arc::new(ring));
+        self.shared.lock().entries[self.index].ring = Some(Arc::new(ring));
     }
 }
 
@@ -138,7 +191,7 @@ impl Alarm for HostAlarm {
     fn arm(&self, delay: Option<Duration>) {
         // A delay beyond what the clock can hold never ends.
         let due = delay.and_then(|delay| Instant::now().checked_add(delay));
-        self.shared.lock().0[self.index].due = due;
+        self.shared.lock().entries[self.index].due = due;
         self.shared.changed.notify_all();
     }
 }
@@ -177,5 +230,19 @@ mod tests {
         assert_eq!(told.recv_timeout(wait), Ok(0));
         set[2].arm(Some(Duration::MAX));
         assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_held_alarm_rings_when_it_is_released() {
+        let alarms = Alarms::new().unwrap();
+        let (tell, told) = channel();
+        let alarm = alarms.add();
+        alarm.rings(move || tell.send(()).unwrap());
+        let holder = alarms.holder();
+        holder.hold();
+        alarm.arm(Some(Duration::from_millis(1)));
+        assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+        holder.release();
+        assert!(told.recv_timeout(Duration::from_secs(10)).is_ok());
     }
 }

@@ -17,7 +17,7 @@ use super::contents::Contents;
 use super::interrupts::Interrupts;
 use crate::board::Board;
 use crate::fleet::Fleet;
-use crate::host::clock::{Alarms, WallClock};
+use crate::host::clock::{AlarmHolder, Alarms, WallClock};
 use crate::power::Entry;
 use crate::vcpu::chain;
 
@@ -40,6 +40,7 @@ pub struct Platform {
     uart: Arc<Pl011>,
     rtc: Arc<Pl031>,
     gpio: Arc<Pl061>,
+    alarms: AlarmHolder,
     // State.
     power_on: Mutex<PowerOn>,
 }
@@ -91,6 +92,7 @@ impl Platform {
             uart,
             rtc,
             gpio,
+            alarms: alarms.holder(),
             power_on,
         };
         let entry = platform.contents.load(&platform.new_ram()?)?;
@@ -130,6 +132,7 @@ impl Platform {
             uart,
             rtc,
             gpio,
+            alarms: _,
             power_on: _,
         } = self;
         uart.reset();
@@ -182,6 +185,17 @@ impl Board for Platform {
 
     fn reset_cpu_interface(&self, vcpu: VcpuId) {
         self.interrupts.reset_cpu_interface(vcpu);
+    }
+
+    fn set_stopped(&self, stopped: bool) {
+        self.uart.hold(stopped);
+        if stopped {
+            self.alarms.hold();
+        } else {
+            // The real-time clock went on: it may be time for its alarm.
+            self.rtc.on_alarm();
+            self.alarms.release();
+        }
     }
 
     fn is_memory(&self, gpa: Gpa) -> bool {

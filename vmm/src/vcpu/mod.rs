@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender;
 use aarch64::VcpuId;
 use hv_backend::api::HostError;
 
-pub use post::{Lines, Post};
+pub use post::{Errand, Lines, Post};
 
 use crate::board::Board;
 use crate::fleet::Fleet;
@@ -87,6 +87,7 @@ impl Drop for Leave<'_> {
             );
             self.context.report(Event::End(Outcome::HostFailed(line)));
         }
+        self.context.fleet.post(self.id).close();
         self.context.fleet.gate().resign();
     }
 }

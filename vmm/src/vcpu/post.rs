@@ -11,12 +11,16 @@
 //! | `Host`   | will look before long   | does nothing more       |
 //! | `Guest`  | runs the guest          | kicks the vCPU          |
 //! | `Parked` | sleeps in [`Post::park`]| wakes it                |
+//!
+//! An [`Errand`] is different: it is left only while the thread stands at the gate, and the gate
+//! calls the thread to it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hv_backend::api::IrqLine;
+use hv_backend::api::{IrqLine, Vcpu};
 
 const HOST: u8 = 0;
 const GUEST: u8 = 1;
@@ -47,6 +51,37 @@ fn bit(line: IrqLine) -> u8 {
     }
 }
 
+/// Something to be done to a vCPU on the thread that holds it.
+pub struct Errand(Box<Work>);
+
+type Work = dyn FnOnce(&mut dyn Vcpu) + Send;
+
+impl Errand {
+    /// An errand.
+    pub fn new(work: impl FnOnce(&mut dyn Vcpu) + Send + 'static) -> Self {
+        Self(Box::new(work))
+    }
+
+    /// Does it.
+    pub fn run(self, vcpu: &mut dyn Vcpu) {
+        (self.0)(vcpu);
+    }
+}
+
+impl fmt::Debug for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Errand")
+    }
+}
+
+/// Errands, one after the other.
+#[derive(Debug, Default)]
+struct Errands {
+    next: Option<Errand>,
+    /// The thread has ended and does none.
+    closed: bool,
+}
+
 /// One vCPU's post.
 #[derive(Debug, Default)]
 pub struct Post {
@@ -55,6 +90,7 @@ pub struct Post {
     lines: AtomicU8,
     sleep: Mutex<()>,
     wake: Condvar,
+    errands: Mutex<Errands>,
 }
 
 impl Post {
@@ -106,6 +142,37 @@ impl Post {
     /// The thread is back from the guest.
     pub fn left_guest(&self) {
         self.mode.store(HOST, SeqCst);
+    }
+
+    /// Leaves an errand, in place of one not begun yet. It is dropped if the thread has ended.
+    pub fn leave_errand(&self, errand: Errand) {
+        let mut errands = self.errands();
+        if !errands.closed {
+            errands.next = Some(errand);
+        }
+    }
+
+    /// Whether there is an errand.
+    #[must_use]
+    pub fn has_errand(&self) -> bool {
+        self.errands().next.is_some()
+    }
+
+    /// Takes the errand.
+    pub fn take_errand(&self) -> Option<Errand> {
+        self.errands().next.take()
+    }
+
+    /// The thread ended: errands, begun or not, are for nobody.
+    pub fn close(&self) {
+        *self.errands() = Errands {
+            next: None,
+            closed: true,
+        };
+    }
+
+    fn errands(&self) -> MutexGuard<'_, Errands> {
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sleeps until somebody asks for attention, or `timeout` is over.

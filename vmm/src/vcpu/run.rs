@@ -10,7 +10,10 @@
 //!
 //! Before each step it heeds its post: passes the gate if that is shut, starts over in a new
 //! epoch, and hands changed interrupt inputs to the vCPU. A vCPU stops at the gate with its last
-//! exit settled, so that its registers are whole.
+//! exit settled, so that its registers are whole. There it may be visited ([`Errand`]), which is how
+//! other threads read and set registers.
+//!
+//! [`Errand`]: super::Errand
 
 use aarch64::state::{CoreRegs, SimdRegs};
 use aarch64::{Gpa, Saved, Size, SysReg, VcpuId};
@@ -20,7 +23,7 @@ use super::timers::Timers;
 use super::{Context, Post, report};
 use crate::gate::{Epoch, Passage};
 use crate::outcome::{Event, Outcome};
-use crate::power::Entry;
+use crate::power::{Entry, Power};
 
 /// What the thread does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,25 +101,51 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Waits at the gate; `None` when the thread is to end.
+    /// Waits at the gate, and does errands meanwhile; `None` when the thread is to end.
     fn stop_at_gate(&mut self, next: Next) -> Result<Option<Next>, HostError> {
-        let gate = self.context.fleet.gate();
-        let (passage, next) = match next {
+        let mut next = match next {
             Next::Run(resume) => {
                 self.settle(resume)?;
-                (gate.pass(), Next::Run(Resume::Done))
+                Next::Run(Resume::Done)
             }
-            Next::Off => (gate.pass(), Next::Off),
-            Next::Ended => (gate.hold(self.epoch), Next::Ended),
+            Next::Off | Next::Ended => next,
         };
-        match passage {
-            Passage::Leave => Ok(None),
-            Passage::Go(epoch) if epoch == self.epoch => Ok(Some(next)),
-            Passage::Go(epoch) => {
+        let (gate, post) = (self.context.fleet.gate(), self.post());
+        let mut visited = false;
+        loop {
+            let passage = match next {
+                Next::Run(_) | Next::Off => gate.pass(|| post.has_errand()),
+                Next::Ended => gate.hold(self.epoch, || post.has_errand()),
+            };
+            let (Passage::Go(epoch) | Passage::Errand(epoch)) = passage else {
+                return Ok(None);
+            };
+            if epoch != self.epoch {
                 self.epoch = epoch;
                 self.clear()?;
-                Ok(Some(Next::Off))
+                next = Next::Off;
             }
+            if let Passage::Go(_) = passage {
+                if visited {
+                    self.timers.forget();
+                    self.update_timers()?;
+                }
+                return Ok(Some(next));
+            }
+            if let Some(errand) = post.take_errand() {
+                errand.run(&mut *self.vcpu);
+                visited = true;
+                next = self.after_errand(next);
+            }
+        }
+    }
+
+    /// What the thread does next, now that a visitor may have turned the vCPU on or off.
+    fn after_errand(&self, next: Next) -> Next {
+        match (next, self.context.fleet.power().of(self.id)) {
+            (Next::Ended, _) => Next::Ended,
+            (Next::Run(_) | Next::Off, Power::On) => Next::Run(Resume::Done),
+            (Next::Run(_) | Next::Off, Power::Off | Power::Pending(_)) => Next::Off,
         }
     }
 

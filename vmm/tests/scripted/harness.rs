@@ -42,6 +42,7 @@ pub enum Seen {
     SysReg(VcpuId, SysReg, u64),
     Ppi(Intid, bool),
     Interface(VcpuId),
+    Stopped(bool),
 }
 
 #[derive(Default)]
@@ -65,7 +66,11 @@ impl TestBoard {
     pub fn ppis(&self, intid: Intid) -> Vec<bool> {
         let level = |seen: Seen| match seen {
             Seen::Ppi(i, high) if i == intid => Some(high),
-            Seen::Ppi(..) | Seen::Mmio(..) | Seen::SysReg(..) | Seen::Interface(_) => None,
+            Seen::Ppi(..)
+            | Seen::Mmio(..)
+            | Seen::SysReg(..)
+            | Seen::Interface(_)
+            | Seen::Stopped(_) => None,
         };
         self.seen().into_iter().filter_map(level).collect()
     }
@@ -105,6 +110,10 @@ impl Board for TestBoard {
 
     fn reset_cpu_interface(&self, vcpu: VcpuId) {
         self.see(Seen::Interface(vcpu));
+    }
+
+    fn set_stopped(&self, stopped: bool) {
+        self.see(Seen::Stopped(stopped));
     }
 
     fn is_memory(&self, gpa: Gpa) -> bool {

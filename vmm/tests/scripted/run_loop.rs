@@ -8,8 +8,9 @@ use aarch64::timer::CTL_ENABLE;
 use aarch64::{Gpa, Intid, Saved, Size, SysReg, VcpuId, machine};
 use hv_backend::api::{Conduit, Exit, GuestFault, IrqLine, Resume};
 use hv_backend::scripted::{Event, Script, Step};
-use vmm::coordinator::OnReset;
-use vmm::outcome::Outcome;
+use vmm::coordinator::{OnReset, Standing};
+use vmm::outcome::{Outcome, WhilePaused};
+use vmm::power::Power;
 
 const V0: VcpuId = VcpuId(0);
 const V1: VcpuId = VcpuId(1);
@@ -287,6 +288,91 @@ fn pausing_settles_the_exit_and_resuming_goes_on() {
     h.fleet.rouse(V0);
     assert_eq!(h.finish(), Outcome::PoweredOff);
     assert!(!h.control().pause(), "the machine is over");
+}
+
+#[test]
+fn a_paused_machine_can_be_visited_and_a_running_one_not() {
+    let h = Harness::new(vec![Script::new(), Script::new()]).started();
+    h.wait(|h| h.scripted.resumes(V0).len() == 1);
+    assert_eq!(h.control().visit(|_| ()), None, "it runs");
+    assert!(h.control().pause());
+    assert!(h.control().pause(), "once more is no harm");
+    let set_and_read = |standing: &Standing<'_>| {
+        let visited = standing.fleet.visit(V1, |vcpu| {
+            let mut core = vcpu.core().unwrap();
+            core.x[7] = 77;
+            vcpu.set_core(&core).unwrap();
+        });
+        assert_eq!(visited, Some(()));
+        let read = standing.fleet.visit(V1, |vcpu| vcpu.core().unwrap().x[7]);
+        assert_eq!(
+            standing.fleet.visit(VcpuId(2), |_| ()),
+            None,
+            "no such vCPU"
+        );
+        (read, standing.fleet.power().of(V1))
+    };
+    let visited = h.control().visit(set_and_read);
+    assert_eq!(visited, Some((Some(77), Power::Off)));
+    h.control().resume();
+    assert_eq!(h.control().visit(|_| ()), None, "it runs again");
+    h.control().end(Outcome::Left);
+    assert_eq!(h.finish(), Outcome::Left);
+    assert_eq!(h.control().visit(|_| ()), None, "it is over");
+    let stopped = |seen: &Seen| matches!(seen, Seen::Stopped(_));
+    let stops: Vec<Seen> = h.board.seen().into_iter().filter(stopped).collect();
+    assert_eq!(stops, [Seen::Stopped(true), Seen::Stopped(false)]);
+}
+
+#[test]
+fn guest_time_stands_still_or_runs_on_while_paused() {
+    const NAP: Duration = Duration::from_millis(30);
+    let h = Harness::new(vec![Script::new()]).started();
+    h.wait(|h| h.scripted.resumes(V0).len() == 1);
+    for (time, stands) in [
+        (WhilePaused::TimeStands, true),
+        (WhilePaused::TimeRuns, false),
+    ] {
+        assert!(h.control().pause_with(time));
+        let seen = || {
+            h.control()
+                .visit(|standing| standing.counter.value)
+                .unwrap()
+        };
+        let before = seen();
+        std::thread::sleep(NAP);
+        assert_eq!(seen() == before, stands, "{time:?}");
+        h.control().resume();
+        // The first visit that is refused comes after the vCPUs went.
+        assert_eq!(h.control().visit(|_| ()), None);
+        let after = h.fleet.vm().counter().value - before;
+        // The counter of the scripts runs at 1 GHz.
+        assert_eq!(Duration::from_nanos(after) < NAP, stands, "{time:?}");
+    }
+    h.control().end(Outcome::Left);
+    assert_eq!(h.finish(), Outcome::Left);
+}
+
+#[test]
+fn a_request_of_the_guest_is_done_before_a_pause_is_confirmed() {
+    for _ in 0..50 {
+        let reset = [u64::from(id::SYSTEM_RESET), 0, 0, 0];
+        let h = Harness::new(vec![call(Script::new(), reset)]).started();
+        // The pause may meet the guest before, in and after its reset.
+        assert!(h.control().pause());
+        let visited = h.control().visit(|standing| {
+            let pc = standing.fleet.visit(V0, |vcpu| vcpu.core().unwrap().pc);
+            (standing.fleet.power().of(V0), pc)
+        });
+        let (power, pc) = visited.unwrap();
+        let running = power == Power::On && h.board.resets() <= 2;
+        let to_start = power == Power::Pending(BOOT) && pc == Some(0);
+        assert!(running || to_start, "{power:?} {pc:?}");
+        h.control().resume();
+        h.wait(|h| h.board.resets() == 2);
+        h.control().end(Outcome::Left);
+        assert_eq!(h.finish(), Outcome::Left);
+    }
 }
 
 #[test]
