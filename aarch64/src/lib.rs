@@ -11,6 +11,7 @@ pub mod cpu_model;
 pub mod exception;
 pub mod gic;
 pub mod gic_state;
+pub mod id_contract;
 pub mod ids;
 pub mod machine;
 pub mod psci;

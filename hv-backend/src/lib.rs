@@ -3,6 +3,7 @@
 pub mod api;
 pub mod executor;
 pub mod hvf;
+pub mod id_policy;
 pub mod scripted;
 pub mod select;
 pub mod soft;

@@ -12,13 +12,15 @@
 //! | `gic` | the kernel's GICv3 |
 //! | `vcpu` | a vCPU: the run loop's answers and exits, its registers |
 //! | `kick` | how another thread gets a vCPU out of the guest |
+//! | `cpu_model` | the CPU model, in the identification registers |
 //! | `sys` | the system calls that `kvm-ioctls` leaves to us; the only unsafe code |
 //! | `exits`, `registers`, `obstacle` | pure: fields of exits, numbers of registers, reasons for users |
 //!
-//! Omitted so far: the CPU model `portable`, guest debug, dirty logs, doorbells, saving the GIC, and
+//! Omitted so far: guest debug, dirty logs, doorbells, saving the GIC, and
 //! the emulation of instructions that KVM does not decode. Needed of the host: Linux 6.4 (SMCCC
 //! filter, counter offset) and a GICv3.
 
+mod cpu_model;
 pub mod exits;
 mod gic;
 mod kick;
@@ -138,22 +140,26 @@ impl Hypervisor for KvmHost {
             let line = "KVM counts no instructions to make time of".into();
             return Err(HostError::Limit(line));
         }
-        self.offers_cpu(cpu)?;
         let size = address_bits.max(MIN_ADDRESS_BITS).into();
         let vm = self.kvm.create_vm_with_ipa_size(size);
         let vm = vm.map_err(failed("KVM_CREATE_VM"))?;
-        Ok(Box::new(KvmVm::new(vm, vcpus)?))
+        Ok(Box::new(KvmVm::new(vm, vcpus, cpu)?))
     }
 
     fn offers_cpu(&self, model: CpuModel) -> Result<(), HostError> {
-        match model {
-            CpuModel::Host => Ok(()),
-            CpuModel::Portable => Err(HostError::CpuModel {
-                model,
-                reason: "KVM's identification registers are not written yet".into(),
-            }),
-        }
+        let vm = self.kvm.create_vm_with_ipa_size(MIN_ADDRESS_BITS.into());
+        let vm = vm.map_err(failed("KVM_CREATE_VM"))?;
+        KvmVm::new(vm, 1, model).map(drop)
     }
+}
+
+/// The version of the host's kernel.
+fn kernel_release() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    release.map_or_else(
+        |_| "of unknown version".into(),
+        |release| release.trim_end().to_owned(),
+    )
 }
 
 /// Turns a failed call into an error that names it.

@@ -85,6 +85,20 @@ pub fn place(reg: SysReg) -> Place {
     })
 }
 
+/// Where `KVM_ARM_GET_REG_WRITABLE_MASKS` speaks of an identification register: the registers with
+/// op0 = 3, op1 = 0, 1 or 3, CRn = 0 and CRm below 8, in this order.
+#[must_use]
+pub fn mask_index(reg: SysReg) -> Option<usize> {
+    let (op0, op1, crn, crm, op2) = reg.fields();
+    let group = match op1 {
+        0 | 1 => op1,
+        3 => 2,
+        _ => return None,
+    };
+    ((op0, crn) == (3, 0) && crm < 8)
+        .then_some(usize::from(group) << 6 | usize::from(crm) << 3 | usize::from(op2))
+}
+
 const fn system(reg: SysReg) -> u64 {
     ARM64 | SIZE_U64 | SYSREG | reg.0 as u64
 }
@@ -118,6 +132,21 @@ mod tests {
         }
         let counter = SysReg::new(3, 3, 14, 0, 2);
         assert_eq!(place(counter), Place::Register(0x6030_0000_0013_df1a));
+    }
+
+    #[test]
+    fn masks_are_found_in_the_kernels_order() {
+        for (reg, index) in [
+            (SysReg::new(3, 0, 0, 0, 0), Some(0)),
+            (SysReg::new(3, 0, 0, 4, 1), Some(33)),
+            (SysReg::new(3, 1, 0, 0, 1), Some(65)),
+            (SysReg::new(3, 3, 0, 0, 1), Some(129)),
+            (SysReg::new(3, 2, 0, 0, 0), None),
+            (SysReg::new(3, 0, 1, 0, 0), None),
+            (SysReg::new(3, 0, 0, 8, 0), None),
+        ] {
+            assert_eq!(mask_index(reg), index, "{reg:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 use aarch64::Gpa;
 use kvm_bindings::{
-    KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_enable_cap, kvm_run, kvm_userspace_memory_region,
+    KVM_ARM_FEATURE_ID_RANGE_SIZE, KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_enable_cap,
+    kvm_run, kvm_userspace_memory_region, reg_mask_range,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use memory::{Prot, Region};
@@ -136,6 +137,13 @@ const fn write_request<T>(number: libc::Ioctl) -> libc::Ioctl {
 const KVM_ENABLE_CAP: libc::Ioctl = write_request::<kvm_enable_cap>(0xa3);
 const KVM_ARM_SET_COUNTER_OFFSET: libc::Ioctl = write_request::<kvm_arm_counter_offset>(0xb5);
 
+/// `_IOR(KVMIO, 0xb6, struct reg_mask_range)`
+const KVM_ARM_GET_REG_WRITABLE_MASKS: libc::Ioctl =
+    2 << 30 | (size_of::<reg_mask_range>() as libc::Ioctl) << 16 | 0xae << 8 | 0xb6;
+
+/// How many identification registers KVM has masks of.
+pub const ID_REGISTERS: usize = KVM_ARM_FEATURE_ID_RANGE_SIZE as usize;
+
 /// Turns on an ability of a VM.
 pub fn enable_cap(vm: &VmFd, cap: u32) -> Result<()> {
     let cap = kvm_enable_cap {
@@ -177,6 +185,32 @@ pub fn counter_frequency() -> u64 {
     let value: u64;
     // SAFETY: Linux lets programs read the frequency.
     unsafe { asm!("mrs {}, cntfrq_el0", out(reg) value, options(nostack, nomem)) };
+    value
+}
+
+/// Which bits of a VM's identification registers can be written, in the order of
+/// [`mask_index`](super::registers::mask_index). None where the kernel cannot say: it came before
+/// Linux 6.7, where they could not.
+pub fn writable_id_registers(vm: &VmFd) -> Box<[u64; ID_REGISTERS]> {
+    let mut masks = Box::new([0; ID_REGISTERS]);
+    let range = reg_mask_range {
+        addr: masks.as_mut_ptr() as u64,
+        ..reg_mask_range::default()
+    };
+    let fd = vm.as_raw_fd();
+    // SAFETY: the kernel reads the structure, and writes as many masks as the array has.
+    let result = unsafe { libc::ioctl(fd, KVM_ARM_GET_REG_WRITABLE_MASKS, &raw const range) };
+    if result != 0 {
+        *masks = [0; ID_REGISTERS];
+    }
+    masks
+}
+
+/// `DCZID_EL0`: what `DC ZVA` clears.
+pub fn zeroing_block() -> u64 {
+    let value: u64;
+    // SAFETY: the architecture lets programs read it.
+    unsafe { asm!("mrs {}, dczid_el0", out(reg) value, options(nostack, nomem)) };
     value
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aarch64::cpu_model::CpuModel;
 use aarch64::psci::id;
 use aarch64::state::CounterState;
 use aarch64::{Gpa, Intid, VcpuId};
@@ -16,7 +17,7 @@ use memory::{Layout, LayoutError, Prot, Region};
 
 use super::kick::Kick;
 use super::vcpu::KvmVcpu;
-use super::{failed, gic, sys};
+use super::{cpu_model, failed, gic, sys};
 use crate::api::{HostError, KernelGic, Vcpu, Vm};
 
 /// Functions of PSCI that leave to the VMM: numbers 0 and 2 to 31 of each width, all but
@@ -73,8 +74,8 @@ pub struct KvmVm {
 }
 
 impl KvmVm {
-    /// Gives `vm` its vCPUs, GIC and counter, in the order that the kernel asks for.
-    pub fn new(vm: VmFd, vcpus: u16) -> Result<Self, HostError> {
+    /// Gives `vm` its vCPUs, GIC, CPU model and counter, in the order that the kernel asks for.
+    pub fn new(vm: VmFd, vcpus: u16, model: CpuModel) -> Result<Self, HostError> {
         sys::catch_interrupts();
         sys::enable_cap(&vm, KVM_CAP_ARM_NISV_TO_USER).map_err(os("KVM_ENABLE_CAP"))?;
         let offset = sys::host_counter();
@@ -86,6 +87,9 @@ impl KvmVm {
             .map(|n| make_vcpu(&vm, VcpuId(n)))
             .collect::<Result<Vec<_>, _>>()?;
         let gic = gic::make(&vm, vcpus)?;
+        if let Some(first) = fds.first() {
+            cpu_model::enforce(&vm, first, model)?;
+        }
         let kicks = fds.iter().map(Kick::new).collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared {
             kicks,
