@@ -22,6 +22,7 @@ pub mod state;
 pub mod syndrome;
 pub mod sysreg;
 pub mod timer;
+pub mod trap;
 
 pub use addr::{Gpa, PAGE_SIZE};
 pub use ids::{Intid, VcpuId};
