@@ -9,7 +9,7 @@ use crate::hvf::table::Table;
 /// # Errors
 /// Always.
 pub fn table() -> Result<&'static Table, Obstacle> {
-    Err(Obstacle::Host {
+    Err(Obstacle::Platform {
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
     })

@@ -1,0 +1,207 @@
+//! Guest memory of an `hvf` VM: mappings in the framework's pages of 16 KiB, which pages the guest
+//! wrote, and giving memory back.
+//!
+//! The framework keeps no log of written pages. While somebody wants one, memory is mapped without
+//! the right to write; the first write to a page traps, the page is noted and gets the right back.
+//! A guest that traps in its own memory for any such reason goes on by running the instruction again;
+//! [`Memory::fault`] says when.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aarch64::Gpa;
+use aarch64::trap::Abort;
+use memory::{Layout, LayoutError, Prot, Region};
+
+use super::abi::PAGE_SIZE;
+use super::sys::{Backing, Failure, Framework, Rights};
+use crate::api::HostError;
+
+/// Why a guest's access trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is memory that it may access, by now: the instruction is to be run again.
+    Again,
+    /// There is memory that it may not write.
+    ReadOnly,
+    /// There is no memory.
+    Nowhere,
+}
+
+/// Guest memory.
+#[derive(Debug)]
+pub struct Memory {
+    framework: Framework,
+    address_bits: u8,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    layout: Arc<Layout>,
+    /// Pages written since they were last asked for, of each mapping by its address, while that is
+    /// wanted.
+    written: Option<Vec<(Gpa, Pages)>>,
+}
+
+/// A set of a mapping's pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pages(Vec<bool>);
+
+impl Pages {
+    fn none_of(bytes: u64) -> Self {
+        Self(vec![false; (bytes / PAGE_SIZE) as usize])
+    }
+}
+
+impl Memory {
+    /// No memory yet.
+    pub fn new(framework: Framework, address_bits: u8) -> Self {
+        Self {
+            framework,
+            address_bits,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Guest memory as it is now.
+    pub fn layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.state().layout)
+    }
+
+    /// See [`Vm::map`](crate::api::Vm::map).
+    pub fn map(&self, gpa: Gpa, region: Arc<Region>, prot: Prot) -> Result<(), HostError> {
+        let bytes = region.size();
+        fits(gpa, bytes, self.address_bits).map_err(refused(gpa))?;
+        let mut state = self.state();
+        let layout = state.layout.with(gpa, Arc::clone(&region), prot);
+        let layout = layout.map_err(|error| refused(gpa)(error.to_string()))?;
+        let rights = match (prot, &state.written) {
+            (Prot::ReadWrite, None) => Rights::All,
+            (Prot::ReadOnly, _) | (Prot::ReadWrite, Some(_)) => Rights::ReadExecute,
+        };
+        self.framework.map(gpa.0, whole(&region), rights)?;
+        state.layout = Arc::new(layout);
+        if let (Prot::ReadWrite, Some(written)) = (prot, &mut state.written) {
+            written.push((gpa, Pages::none_of(bytes)));
+        }
+        Ok(())
+    }
+
+    /// See [`Vm::unmap`](crate::api::Vm::unmap).
+    pub fn unmap(&self, gpa: Gpa) -> Result<Arc<Region>, HostError> {
+        let mut state = self.state();
+        let gone = state.layout.without(gpa);
+        let (layout, region) =
+            gone.map_err(|error: LayoutError| refused(gpa)(error.to_string()))?;
+        self.framework.unmap(gpa.0, region.size())?;
+        state.layout = Arc::new(layout);
+        if let Some(written) = &mut state.written {
+            written.retain(|(at, _)| *at != gpa);
+        }
+        Ok(region)
+    }
+
+    /// Takes all memory away, before the VM ends.
+    pub fn clear(&self) {
+        let mut state = self.state();
+        for mapping in state.layout.mappings() {
+            // Nothing can be done about a failure, and the VM goes next.
+            let _ = self.framework.unmap(mapping.gpa.0, mapping.region.size());
+        }
+        state.layout = Arc::default();
+    }
+
+    /// Makes the guest's next touch of each page translate it anew.
+    pub fn remap(&self) -> Result<(), Failure> {
+        let state = self.state();
+        for mapping in state.layout.mappings() {
+            let gpa = mapping.gpa.0;
+            self.framework.unmap(gpa, mapping.region.size())?;
+            let rights = match (mapping.prot, &state.written) {
+                (Prot::ReadWrite, None) => Rights::All,
+                (Prot::ReadOnly, _) | (Prot::ReadWrite, Some(_)) => Rights::ReadExecute,
+            };
+            self.framework.map(gpa, whole(&mapping.region), rights)?;
+        }
+        Ok(())
+    }
+
+    /// Looks into a trapped access of the guest, and lets it through if that was only waited for.
+    pub fn fault(&self, gpa: Gpa, abort: Abort) -> Result<Fault, Failure> {
+        let mut state = self.state();
+        let State { layout, written } = &mut *state;
+        let Some((mapping, offset)) = layout.find(gpa) else {
+            return Ok(Fault::Nowhere);
+        };
+        if abort != Abort::Permission {
+            // It was gone for a moment, and whoever took it away has let go of the lock.
+            return Ok(Fault::Again);
+        }
+        if mapping.prot == Prot::ReadOnly {
+            return Ok(Fault::ReadOnly);
+        }
+        let page = gpa.align_down(PAGE_SIZE);
+        let pages = written
+            .iter_mut()
+            .flatten()
+            .find(|(at, _)| *at == mapping.gpa);
+        if let Some((_, Pages(pages))) = pages
+            && let Some(page) = pages.get_mut((offset / PAGE_SIZE) as usize)
+        {
+            *page = true;
+        }
+        self.framework.protect(page.0, PAGE_SIZE, Rights::All)?;
+        Ok(Fault::Again)
+    }
+}
+
+fn whole(region: &Region) -> Backing<'_> {
+    Backing {
+        region,
+        offset: 0,
+        bytes: region.size(),
+    }
+}
+
+fn refused(gpa: Gpa) -> impl FnOnce(String) -> HostError {
+    move |reason| HostError::Map { gpa, reason }
+}
+
+/// Whether the framework could map memory there. Pure.
+fn fits(gpa: Gpa, bytes: u64, address_bits: u8) -> Result<(), String> {
+    if !gpa.0.is_multiple_of(PAGE_SIZE) || !bytes.is_multiple_of(PAGE_SIZE) {
+        return Err("on this host guest memory comes in pages of 16 KiB".into());
+    }
+    let end = 1_u64.checked_shl(address_bits.into()).unwrap_or(u64::MAX);
+    if gpa.checked_add(bytes).is_none_or(|last| last.0 > end) {
+        return Err(format!(
+            "it ends beyond the {address_bits} address bits of the VM"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_comes_in_pages_below_the_address_limit() {
+        let fits = |gpa, bytes| fits(Gpa(gpa), bytes, 36);
+        assert_eq!(fits(0x4000_0000, 0x4000), Ok(()));
+        assert_eq!(fits((1 << 36) - 0x4000, 0x4000), Ok(()));
+        for (gpa, bytes, said) in [
+            (0x4000_1000, 0x4000, "16 KiB"),
+            (0x4000_0000, 0x1000, "16 KiB"),
+            ((1 << 36) - 0x4000, 0x8000, "36 address bits"),
+            (!0x3fff, 0x4000, "36 address bits"),
+        ] {
+            let refused = fits(gpa, bytes).unwrap_err();
+            assert!(refused.contains(said), "{refused}");
+        }
+    }
+}
