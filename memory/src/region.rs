@@ -12,7 +12,13 @@ use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 /// Anonymous host memory, zero-filled and paid for only where it is touched.
 pub struct Region {
     mmap: MmapRegion,
+    /// What `mmap` is a part of and does not own, if it is one.
+    _whole: Option<MmapRegion>,
 }
+
+/// Every region begins at a multiple of this in the host: the largest unit in which an accelerator
+/// maps memory, whatever the host's pages are.
+const ALIGNMENT: usize = 16 << 10;
 
 /// An access reached past the end of a [`Region`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +44,28 @@ impl Region {
         }
         let bytes = usize::try_from(bytes).map_err(|_| refuse("larger than the host's memory"))?;
         let mmap = MmapRegion::new(bytes).map_err(std::io::Error::other)?;
-        Ok(Self { mmap })
+        if mmap.as_ptr().align_offset(ALIGNMENT) == 0 {
+            let _whole = None;
+            return Ok(Self { mmap, _whole });
+        }
+        drop(mmap);
+        Self::inside_of_more(bytes)
+    }
+
+    /// The aligned part of a larger mapping, whose rest nobody touches.
+    fn inside_of_more(bytes: usize) -> std::io::Result<Self> {
+        let more = bytes.checked_add(ALIGNMENT);
+        let more = more.ok_or(std::io::ErrorKind::OutOfMemory)?;
+        let whole = MmapRegion::new(more).map_err(std::io::Error::other)?;
+        let aligned = whole.as_ptr().align_offset(ALIGNMENT);
+        let base = whole.as_ptr().wrapping_add(aligned);
+        let (prot, flags) = (whole.prot(), whole.flags());
+        // SAFETY: from `base` on there are `bytes` bytes of `whole`, which stays as long.
+        let mmap = unsafe { MmapRegion::build_raw(base, bytes, prot, flags) };
+        Ok(Self {
+            mmap: mmap.map_err(std::io::Error::other)?,
+            _whole: Some(whole),
+        })
     }
 
     /// Bytes in the region.
@@ -129,5 +156,23 @@ impl fmt::Debug for Region {
         f.debug_struct("Region")
             .field("size", &self.size())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_begin_where_every_accelerator_can_map_them() {
+        let regions: Vec<_> = (1..20)
+            .map(|pages| Region::new(pages * PAGE_SIZE).unwrap())
+            .collect();
+        for (region, pages) in regions.iter().zip(1..) {
+            assert_eq!(region.size(), pages * PAGE_SIZE);
+            assert_eq!(region.host_base().as_ptr() as usize % ALIGNMENT, 0);
+            region.write(region.size() - 8, &[7; 8]).unwrap();
+            assert!(region.write(region.size(), &[7]).is_err());
+        }
     }
 }
