@@ -21,7 +21,7 @@ pub mod vcpu;
 use std::ffi::CStr;
 use std::fmt;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memory::Region;
 
@@ -29,19 +29,24 @@ use super::abi::{Return, Timebase, feature, memory as flags, status};
 use crate::api::HostError;
 use table::{Object, Table};
 
-static REGISTERED: OnceLock<&'static Table> = OnceLock::new();
+static REGISTERED: Mutex<Option<&'static Table>> = Mutex::new(None);
 
-/// Makes `table` stand for the framework in this process, for tests. The first one stays.
+/// Makes `table` stand for the framework in this process, for tests, from the next
+/// [`open`](super::open) on.
 ///
 /// # Safety
 /// Its functions have the types and keep the rules of the framework's.
 pub unsafe fn register(table: &'static Table) {
-    let _ = REGISTERED.set(table);
+    *registry() = Some(table);
 }
 
 /// What [`register`] was given.
 pub fn registered() -> Option<&'static Table> {
-    REGISTERED.get().copied()
+    *registry()
+}
+
+fn registry() -> MutexGuard<'static, Option<&'static Table>> {
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A function of the framework did not do what it was asked.
