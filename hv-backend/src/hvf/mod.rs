@@ -113,7 +113,13 @@ impl HvfHost {
     fn try_model(&self, model: CpuModel) -> Result<(), HostError> {
         let stop = Arc::new(Stop::default());
         let mut vcpu = RawVcpu::new(self.framework, stop).map_err(identity::vcpu_refused)?;
-        identity::set(&mut vcpu, VcpuId(0), model, DEFAULT_ADDRESS_BITS)
+        identity::set(
+            &mut vcpu,
+            self.framework,
+            VcpuId(0),
+            model,
+            DEFAULT_ADDRESS_BITS,
+        )
     }
 }
 

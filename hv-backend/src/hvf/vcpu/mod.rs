@@ -110,7 +110,9 @@ impl HvfVcpu {
             Some(seat) => Arc::clone(&seat.stop),
             None => return Err(HostError::Limit(format!("the VM has no {id}"))),
         };
-        let raw = RawVcpu::new(shared.framework, stop).map_err(identity::vcpu_refused)?;
+        let framework = shared.framework;
+        let mut raw = RawVcpu::new(framework, stop).map_err(identity::vcpu_refused)?;
+        identity::set(&mut raw, framework, id, shared.cpu, shared.address_bits)?;
         let mut vcpu = Self {
             id,
             raw,
@@ -128,7 +130,6 @@ impl HvfVcpu {
             shared,
             _not_send: PhantomData,
         };
-        identity::set(&mut vcpu.raw, id, vcpu.shared.cpu, vcpu.shared.address_bits)?;
         vcpu.raw.set_debug_exceptions_trap(false)?;
         vcpu.raw.set_debug_registers_trap(false)?;
         vcpu.raw.set_timer_mask(false)?;
