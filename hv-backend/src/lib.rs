@@ -21,8 +21,15 @@ cfg_if::cfg_if! {
 
 // Where the functions of Hypervisor.framework come from, and how the one is called that no Rust type
 // describes. The rest of that backend is compiled everywhere.
-#[path = "hvf/elsewhere.rs"]
-mod hvf_table;
+cfg_if::cfg_if! {
+    if #[cfg(all(target_os = "macos", target_arch = "aarch64"))] {
+        #[path = "hvf/sys/framework.rs"]
+        mod hvf_table;
+    } else {
+        #[path = "hvf/elsewhere.rs"]
+        mod hvf_table;
+    }
+}
 
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "aarch64")] {

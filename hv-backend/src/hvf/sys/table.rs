@@ -4,7 +4,7 @@
 //! armlet runs on (13); so one program runs on all of them. On other hosts a test may register a table
 //! of its own, such as a simulator's. The backend calls nothing that is not in the table.
 //!
-//! To add a function: a field here, its row in `sys::framework`, its wrapper in `sys`.
+//! To add a function: a field here, its row in `framework.rs`, its wrapper in `sys`.
 
 // UNSAFETY: types of functions of C, which nobody but their caller can keep safe.
 
