@@ -1,0 +1,164 @@
+//! The `armlet` command, as a function: programs that test it over a stand-in for the host's
+//! accelerator call it too.
+//!
+//! It reads the command line, sets up logs, signals and the terminal, and turns what happens into
+//! one line and an exit status. Everything else is the [`vmm`] crate's.
+
+mod args;
+mod doctor;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use args::{Cli, Command, Run, Stop};
+use tracing_subscriber::EnvFilter;
+use vmm::config::MachineConfig;
+use vmm::host::{signals, tty};
+use vmm::machine::{Machine, StartError, device_tree, starts_from};
+use vmm::outcome::Outcome;
+
+/// The guest powered off, or did what it was asked to.
+const DONE: u8 = 0;
+/// Bad usage or input.
+const BAD_INPUT: u8 = 2;
+/// The guest crashed, or asked for something impossible.
+const GUEST_FAILED: u8 = 3;
+/// The host failed.
+const HOST_FAILED: u8 = 4;
+
+/// Why the program ends early: its exit status and one line.
+struct Failure(u8, String);
+
+/// Runs the command with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    tty::restore_on_panic();
+    let status = match args::parse(std::env::args_os()) {
+        Ok(cli) => start(cli).unwrap_or_else(|Failure(status, line)| {
+            complain(&line);
+            status
+        }),
+        Err(Stop::Show(text)) => {
+            say(text.trim_end());
+            DONE
+        }
+        Err(Stop::Wrong(line)) => {
+            complain(&line);
+            BAD_INPUT
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn start(cli: Cli) -> Result<u8, Failure> {
+    start_logs(cli.verbose)?;
+    match cli.command {
+        Command::Run(run) => run_machine(*run),
+        Command::Doctor => {
+            doctor::run();
+            Ok(DONE)
+        }
+    }
+}
+
+fn start_logs(verbose: u8) -> Result<(), Failure> {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = match std::env::var("ARMLET_LOG") {
+        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter)
+            .map_err(|error| Failure(BAD_INPUT, format!("ARMLET_LOG={filter}: {error}")))?,
+        _ => EnvFilter::new(default),
+    };
+    let stderr = std::io::stderr;
+    let colour = stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colour)
+        .with_writer(stderr)
+        .init();
+    Ok(())
+}
+
+fn run_machine(run: Run) -> Result<u8, Failure> {
+    let (raw, dump_dtb) = run.into_parts();
+    let config = MachineConfig::try_from(raw).map_err(|e| Failure(BAD_INPUT, e.to_string()))?;
+    if let Some(path) = dump_dtb {
+        return write_device_tree(&config, &path);
+    }
+    let machine = Machine::new(config)?;
+    let control = machine.control();
+    let told = move |signal| {
+        // Past its end, the machine only waits for the reader of its output.
+        if !control.end(Outcome::Signal(signal)) {
+            signals::end_by(signal);
+        }
+    };
+    let _watch = signals::Watch::start(told)
+        .map_err(|error| Failure(HOST_FAILED, format!("cannot watch for signals: {error}")))?;
+    report(machine.run()?)
+}
+
+fn write_device_tree(config: &MachineConfig, path: &Path) -> Result<u8, Failure> {
+    if starts_from(config, path) {
+        let path = path.display();
+        let line = format!("--dump-dtb {path}: the guest starts from this file; give another one");
+        return Err(Failure(BAD_INPUT, line));
+    }
+    let tree = device_tree(config)?;
+    std::fs::write(path, tree).map_err(|error| {
+        let path = path.display();
+        Failure(
+            BAD_INPUT,
+            format!("--dump-dtb {path}: cannot write the file: {error}"),
+        )
+    })?;
+    Ok(DONE)
+}
+
+/// The exit status for how a machine ended.
+fn report(outcome: Outcome) -> Result<u8, Failure> {
+    match outcome {
+        Outcome::PoweredOff => tracing::info!("the guest powered off"),
+        Outcome::ResetRefused => tracing::info!("the guest asked for a reset"),
+        // The cursor stands in the guest's last line.
+        Outcome::Left => complain_on_new_line("left the guest"),
+        Outcome::Signal(signal) => signals::end_by(signal),
+        Outcome::GuestFailed { reason, registers } => {
+            let text = format!("{reason}\n{registers}");
+            return Err(Failure(GUEST_FAILED, text.trim_end().to_owned()));
+        }
+        Outcome::HostFailed(reason) => return Err(Failure(HOST_FAILED, reason)),
+        Outcome::NotRestored(reason) => return Err(Failure(BAD_INPUT, reason)),
+    }
+    Ok(DONE)
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Input(line) => Self(BAD_INPUT, line),
+            StartError::Host(line) => Self(HOST_FAILED, line),
+        }
+    }
+}
+
+/// A line on standard output. Who closed it does not want the line.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// As [`complain`], below whatever is on the terminal.
+fn complain_on_new_line(line: &str) {
+    let _ = writeln!(std::io::stderr());
+    complain(line);
+}
+
+/// A line on standard error.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "armlet: {line}");
+}
