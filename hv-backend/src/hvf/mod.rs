@@ -11,7 +11,7 @@
 //! | `vcpu` | a vCPU: entries, traps, answers, registers, debugging |
 //! | `memory` | guest memory, in pages of 16 KiB, and which of it was written |
 //! | `time`, `alarm` | the counter's offset and the host's sleep; the physical timer |
-//! | `identity` | the CPU model |
+//! | `reset`, `identity` | a new vCPU's registers; the CPU model |
 //! | `probe` | what only a guest can tell |
 //! | `sys` | the functions of the framework; the only unsafe code |
 //! | `abi`, `clock`, `timer`, `sysregs`, `debug`, `obstacle` | pure: numbers and decisions |
@@ -30,6 +30,7 @@ mod identity;
 mod memory;
 pub mod obstacle;
 mod probe;
+mod reset;
 mod sys;
 mod sysregs;
 mod time;

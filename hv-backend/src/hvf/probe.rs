@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use aarch64::state::CoreRegs;
+use aarch64::cpu_model::{MPIDR_EL1, mpidr};
 use aarch64::trap::Trap;
-use aarch64::{Saved, machine};
+use aarch64::{VcpuId, machine};
 use memory::Region;
 
 use super::abi::{PAGE_SIZE, reason, reg};
 use super::clock::{GuestClock, Sighting, tick_frequency};
 use super::obstacle::Obstacle;
+use super::reset::reset;
 use super::sys::vcpu::{RawVcpu, Stop};
 use super::sys::{Backing, Failure, Framework, Rights};
 
@@ -93,14 +94,11 @@ fn run(framework: Framework, entry: u64) -> Result<Sighting, Obstacle> {
 
 /// Sets up the vCPU; the offset of its counter.
 fn start(framework: Framework, vcpu: &mut RawVcpu, entry: u64) -> Result<u64, Failure> {
-    let CoreRegs { pstate, .. } = CoreRegs::default();
-    for reg in [Saved::SctlrEl1, Saved::CntvCtlEl0, Saved::CntkctlEl1] {
-        vcpu.set_sysreg(reg.sysreg(), reg.reset_value())?;
-    }
+    reset(vcpu)?;
+    vcpu.set_sysreg(MPIDR_EL1, mpidr(VcpuId(0)))?;
     vcpu.set_timer_mask(true)?;
     let offset = framework.awake_ticks().wrapping_sub(SET_BACK);
     vcpu.set_counter_offset(offset)?;
-    vcpu.set_reg(reg::CPSR, pstate)?;
     vcpu.set_reg(reg::PC, entry)?;
     Ok(offset)
 }

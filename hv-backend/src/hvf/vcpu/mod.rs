@@ -25,6 +25,7 @@ use aarch64::trap::Access;
 use aarch64::{Saved, SysReg, VcpuId};
 
 use super::identity;
+use super::reset::reset;
 use super::sys::vcpu::RawVcpu;
 use super::timer::VirtualTimer;
 use super::vm::{Seat, Shared};
@@ -112,6 +113,7 @@ impl HvfVcpu {
         };
         let framework = shared.framework;
         let mut raw = RawVcpu::new(framework, stop).map_err(identity::vcpu_refused)?;
+        reset(&mut raw)?;
         identity::set(&mut raw, framework, id, shared.cpu, shared.address_bits)?;
         let mut vcpu = Self {
             id,
@@ -130,15 +132,8 @@ impl HvfVcpu {
             shared,
             _not_send: PhantomData,
         };
-        vcpu.raw.set_debug_exceptions_trap(false)?;
-        vcpu.raw.set_debug_registers_trap(false)?;
         vcpu.raw.set_timer_mask(false)?;
         vcpu.follow_time()?;
-        for reg in Saved::ALL {
-            vcpu.set_saved(*reg, reg.reset_value())?;
-        }
-        vcpu.set_simd(&SimdRegs::default())?;
-        vcpu.set_core(&CoreRegs::default())?;
         vcpu.raw.announce();
         Ok(vcpu)
     }
