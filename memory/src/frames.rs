@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use aarch64::{Gpa, PAGE_SIZE};
 use portable_atomic::AtomicU128;
 
-use crate::layout::{Layout, Prot};
+use crate::layout::Layout;
+use crate::rights;
 
 const OFFSET_MASK: u64 = PAGE_SIZE - 1;
 /// Slots of one mode of one address space.
@@ -262,8 +263,8 @@ impl FrameCache {
     }
 
     /// Caches that the page of `va` is the frame at `gpa` in the current mode, with the rights of
-    /// `grant` as far as the frame's mapping lets the guest write. False when there is no memory
-    /// at `gpa`.
+    /// `grant` as far as the frame's mapping gives them to the guest. False when there is no
+    /// memory at `gpa`.
     pub fn fill(&mut self, va: u64, gpa: Gpa, grant: Grant) -> bool {
         let Grant {
             readable,
@@ -274,11 +275,13 @@ impl FrameCache {
         let Some((mapping, offset)) = self.layout.find(gpa.align_down(PAGE_SIZE)) else {
             return false;
         };
+        let allowed = mapping.rights_at(offset);
         let Some(host) = mapping.region.frame(offset) else {
             return false;
         };
         let page = va & !OFFSET_MASK;
-        let writable = writable && mapping.prot == Prot::ReadWrite;
+        let readable = readable && allowed & rights::READ != 0;
+        let writable = writable && allowed & rights::WRITE != 0;
         self.entries[self.base + slot(va)] = Entry {
             read: if readable { page } else { NO_TAG },
             write: if writable { page } else { NO_TAG },
@@ -367,7 +370,7 @@ struct Packed<T>(T);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Region;
+    use crate::{Prot, Region};
 
     const READ: Grant = Grant {
         readable: true,

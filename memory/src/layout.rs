@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aarch64::{Gpa, PAGE_SIZE};
 
 use crate::region::Region;
+use crate::rights::{self, Rights};
 
 /// What a guest may do with mapped memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,27 @@ pub struct Mapping {
     pub region: Arc<Region>,
     /// What the guest may do.
     pub prot: Prot,
+    /// What it may do of that in each granule, if that differs or changes.
+    pub rights: Option<Arc<Rights>>,
 }
 
 impl Mapping {
     fn offset(&self, gpa: Gpa) -> Option<u64> {
         let offset = gpa.0.wrapping_sub(self.gpa.0);
         (offset < self.region.size()).then_some(offset)
+    }
+
+    /// What the guest may do at an offset: bits of [`rights`].
+    #[must_use]
+    pub fn rights_at(&self, offset: u64) -> u8 {
+        let most = match self.prot {
+            Prot::ReadOnly => rights::READ | rights::EXECUTE,
+            Prot::ReadWrite => rights::ALL,
+        };
+        match &self.rights {
+            None => most,
+            Some(rights) => most & rights.at(offset),
+        }
     }
 }
 
@@ -60,8 +76,22 @@ impl Layout {
     /// # Errors
     /// When it is misaligned or overlaps another.
     pub fn with(&self, gpa: Gpa, region: Arc<Region>, prot: Prot) -> Result<Self, LayoutError> {
+        self.with_mapping(Mapping {
+            gpa,
+            region,
+            prot,
+            rights: None,
+        })
+    }
+
+    /// As [`Layout::with`], where the guest's rights differ from granule to granule.
+    ///
+    /// # Errors
+    /// When it is misaligned or overlaps another.
+    pub fn with_mapping(&self, mapping: Mapping) -> Result<Self, LayoutError> {
+        let gpa = mapping.gpa;
         let end = gpa
-            .checked_add(region.size())
+            .checked_add(mapping.region.size())
             .ok_or(LayoutError::Misplaced(gpa))?;
         if !gpa.0.is_multiple_of(PAGE_SIZE) {
             return Err(LayoutError::Misplaced(gpa));
@@ -74,7 +104,7 @@ impl Layout {
             return Err(LayoutError::Overlap(gpa));
         }
         let mut mappings = self.mappings.clone();
-        mappings.insert(at, Mapping { gpa, region, prot });
+        mappings.insert(at, mapping);
         Ok(Self { mappings })
     }
 
@@ -147,10 +177,21 @@ impl Layout {
         Ok(())
     }
 
-    /// Reads an aligned u64 in one access; `None` outside of memory or if misaligned.
+    /// What the guest may do at an address: bits of [`rights`], none where no memory is.
+    #[must_use]
+    pub fn rights_at(&self, gpa: Gpa) -> u8 {
+        self.find(gpa)
+            .map_or(0, |(mapping, offset)| mapping.rights_at(offset))
+    }
+
+    /// Reads an aligned u64 in one access, as the guest's own table walk does; `None` outside of
+    /// memory that the guest may read, or if misaligned.
     #[must_use]
     pub fn load_u64(&self, gpa: Gpa) -> Option<u64> {
         let (mapping, offset) = self.find(gpa)?;
+        if mapping.rights_at(offset) & rights::READ == 0 {
+            return None;
+        }
         mapping.region.load_u64(offset)
     }
 
@@ -158,7 +199,8 @@ impl Layout {
     #[must_use]
     pub fn compare_exchange_u64(&self, gpa: Gpa, old: u64, new: u64) -> bool {
         self.find(gpa).is_some_and(|(mapping, offset)| {
-            mapping.prot == Prot::ReadWrite && mapping.region.compare_exchange_u64(offset, old, new)
+            mapping.rights_at(offset) & rights::WRITE != 0
+                && mapping.region.compare_exchange_u64(offset, old, new)
         })
     }
 
@@ -212,5 +254,26 @@ mod tests {
         assert_eq!(layout.load_u64(Gpa(0x2ffc)), None);
         assert!(!layout.compare_exchange_u64(Gpa(0x2000), 0x0403, 1));
         assert!(layout.compare_exchange_u64(Gpa(0x1000), 0, 1));
+    }
+
+    #[test]
+    fn rights_bound_what_the_guest_does_and_not_its_owner() {
+        let granules = Arc::new(Rights::new(2 * PAGE_SIZE, PAGE_SIZE, rights::ALL));
+        let mapping = Mapping {
+            gpa: Gpa(0x4000),
+            region: region(2),
+            prot: Prot::ReadWrite,
+            rights: Some(Arc::clone(&granules)),
+        };
+        let layout = Layout::default().with_mapping(mapping).unwrap();
+        granules.set(0, PAGE_SIZE, 0);
+        granules.set(PAGE_SIZE, PAGE_SIZE, rights::READ);
+        assert_eq!(layout.load_u64(Gpa(0x4000)), None);
+        assert_eq!(layout.load_u64(Gpa(0x5000)), Some(0));
+        assert!(!layout.compare_exchange_u64(Gpa(0x5000), 0, 1));
+        assert_eq!(layout.rights_at(Gpa(0x5000)), rights::READ);
+        assert_eq!(layout.rights_at(Gpa(0x6000)), 0);
+        layout.write(Gpa(0x4ffc), &[1; 8]).unwrap();
+        assert_eq!(layout.load_u64(Gpa(0x5000)), Some(0x0101_0101));
     }
 }

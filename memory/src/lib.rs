@@ -12,7 +12,9 @@ compile_error!("guest memory is little-endian; a big-endian host would have to s
 mod frames;
 mod layout;
 mod region;
+pub mod rights;
 
 pub use frames::{FrameCache, Grant, Mode, Unit};
 pub use layout::{Layout, LayoutError, Mapping, Prot};
 pub use region::{OutOfRegion, Region};
+pub use rights::Rights;

@@ -68,6 +68,25 @@ impl Region {
         })
     }
 
+    /// A region over memory that somebody else mapped, owns and unmaps: what an accelerator's
+    /// interface that takes raw addresses is given.
+    ///
+    /// # Errors
+    /// When the address or the size is no multiple of the host's pages.
+    ///
+    /// # Safety
+    /// `bytes` bytes from `base` on stay mapped, readable and (where a guest is allowed to write)
+    /// writable for as long as the region or anything made of it is used, and are only ever
+    /// touched as shared memory: through atomics, volatile copies or raw pointers.
+    pub unsafe fn borrowed(base: NonNull<u8>, bytes: u64) -> std::io::Result<Self> {
+        let size = usize::try_from(bytes).map_err(std::io::Error::other)?;
+        // SAFETY: the caller's promise; the mapping is not taken over and never unmapped here.
+        let mmap = unsafe { MmapRegion::build_raw(base.as_ptr(), size, 0, 0) };
+        let mmap = mmap.map_err(std::io::Error::other)?;
+        let _whole = None;
+        Ok(Self { mmap, _whole })
+    }
+
     /// Bytes in the region.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -174,5 +193,26 @@ mod tests {
             region.write(region.size() - 8, &[7; 8]).unwrap();
             assert!(region.write(region.size(), &[7]).is_err());
         }
+    }
+
+    #[test]
+    fn a_borrowed_region_is_the_same_memory_and_leaves_it_be() {
+        let owner = Region::new(4 * PAGE_SIZE).unwrap();
+        // SAFETY: the second half of `owner`, which outlives the borrower.
+        let half = unsafe { owner.host_base().add(2 * PAGE_SIZE as usize) };
+        // SAFETY: as above.
+        let borrowed = unsafe { Region::borrowed(half, 2 * PAGE_SIZE) }.unwrap();
+        borrowed.write(8, &[7; 8]).unwrap();
+        assert!(borrowed.write(2 * PAGE_SIZE - 4, &[7; 8]).is_err());
+        drop(borrowed);
+        assert_eq!(
+            owner.load_u64(2 * PAGE_SIZE + 8),
+            Some(0x0707_0707_0707_0707)
+        );
+        // SAFETY: as above.
+        let odd = unsafe { half.add(8) };
+        // SAFETY: as above; refused, since it is not aligned.
+        let odd = unsafe { Region::borrowed(odd, PAGE_SIZE) };
+        assert!(odd.is_err());
     }
 }

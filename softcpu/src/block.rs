@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use aarch64::{Gpa, PAGE_SIZE};
+use memory::rights;
 
 use crate::cpu::Cpu;
 use crate::emitter::{Args, Exec};
@@ -118,9 +119,16 @@ fn decode(key: Key, table: &Table<Cpu>, cpu: &Cpu) -> Block {
     let mut code = [0; 4 * MOST_OPS as usize];
     let code = &mut code[..4 * most as usize];
     let mut ops = Vec::new();
-    if cpu.frames.layout().read(key.gpa, code).is_ok() {
+    let layout = cpu.frames.layout();
+    let allowed = layout.rights_at(key.gpa) & rights::EXECUTE != 0;
+    if allowed && layout.read(key.gpa, code).is_ok() {
         for (off, word) in (0..).step_by(4).zip(code.as_chunks().0) {
-            let (op, ends) = decode_one(u32::from_le_bytes(*word), off, key.fp, table);
+            let insn = u32::from_le_bytes(*word);
+            let (op, ends) = if cpu.hypervised.wants(insn) {
+                (trapped(insn, off), true)
+            } else {
+                decode_one(insn, off, key.fp, table)
+            };
             ops.push(op);
             if ends {
                 break;
@@ -129,6 +137,19 @@ fn decode(key: Key, table: &Table<Cpu>, cpu: &Cpu) -> Block {
     }
     Block {
         ops: ops.into_boxed_slice(),
+    }
+}
+
+/// The operation of an instruction that the CPU's owner wants to be told of.
+fn trapped(insn: u32, off: u16) -> Op {
+    let args = Args {
+        off,
+        imm: u64::from(insn),
+        ..Args::default()
+    };
+    Op {
+        exec: |cpu, a| cpu.trap_instruction(a.imm as u32),
+        args,
     }
 }
 

@@ -9,7 +9,7 @@
 //! sequentially consistent fences between; whoever comes second sees the first.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aarch64::Gpa;
@@ -50,6 +50,8 @@ const MOST_MAIL: usize = 64;
 #[derive(Debug)]
 pub struct Cluster {
     seats: Box<[Arc<Seat>]>,
+    /// The seats from here on have never had a CPU.
+    used: AtomicUsize,
 }
 
 /// What others see of one CPU.
@@ -85,15 +87,30 @@ impl Cluster {
     /// A cluster of `count` CPUs.
     #[must_use]
     pub fn new(count: u16) -> Self {
+        let cluster = Self::with_room(count);
+        cluster.used.store(count.into(), Ordering::SeqCst);
+        cluster
+    }
+
+    /// A cluster that CPUs join one by one, up to `most`.
+    #[must_use]
+    pub fn with_room(most: u16) -> Self {
         Self {
-            seats: (0..count).map(|_| Arc::default()).collect(),
+            seats: (0..most).map(|_| Arc::default()).collect(),
+            used: AtomicUsize::new(0),
         }
     }
 
-    /// How many CPUs there are.
+    /// How many CPUs there are, counting those that have left.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.seats.len()
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// A CPU takes a seat. It knows nothing yet, so it need not hear what was posted before.
+    pub(crate) fn seat_taken(&self, index: usize) {
+        let used = (index + 1).min(self.seats.len());
+        self.used.fetch_max(used, Ordering::SeqCst);
     }
 
     /// The seat of CPU `index`.
@@ -113,7 +130,8 @@ impl Cluster {
     /// forget any more. `meanwhile` is called while waiting: the others may wait for `from`.
     pub(crate) fn broadcast(&self, from: usize, requests: &[Request], mut meanwhile: impl FnMut()) {
         let private = private_asid(requests);
-        let others = || self.seats.iter().enumerate().filter(|(i, _)| *i != from);
+        let used = &self.seats[..self.used.load(Ordering::SeqCst)];
+        let others = || used.iter().enumerate().filter(|(i, _)| *i != from);
         let tickets: Vec<u64> = others().map(|(_, seat)| seat.post(requests)).collect();
         fence(Ordering::SeqCst);
         for ((_, seat), ticket) in others().zip(tickets) {

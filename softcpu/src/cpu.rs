@@ -12,6 +12,7 @@ use crate::debug::Debug;
 use crate::emitter::SP;
 use crate::exclusive::Monitor;
 use crate::fp::{FpEnv, fpcr, fpsr};
+use crate::hypervised::{Hypervised, Trap};
 use crate::maintenance::StaleCode;
 use crate::replay::{Awaiting, Replay};
 use crate::tlb::Tlb;
@@ -70,6 +71,8 @@ pub enum Event {
     QuantumEnd,
     /// The CPU takes the same exception at its own vector, for ever.
     ExceptionLoop(u64),
+    /// The guest left for its hypervisor: only after [`Cpu::supervise`].
+    Trapped(Trap),
 }
 
 /// The owner's answer to an [`Event`].
@@ -164,6 +167,7 @@ pub struct Cpu {
     pub(crate) insn: u32,
     pub(crate) loop_guard: LoopGuard,
     pub(crate) debug: Debug,
+    pub(crate) hypervised: Hypervised,
     /// Timer outputs as the owner was told.
     pub(crate) reported_outputs: [bool; TIMERS.len()],
     /// Retired instructions after which a bounded run ends.
@@ -190,6 +194,7 @@ impl Cpu {
         clock: Arc<dyn Clock>,
         layout: Arc<Layout>,
     ) -> Self {
+        cluster.seat_taken(index);
         let mut cpu = Self {
             x: [0; 256],
             nf: 0,
@@ -216,6 +221,7 @@ impl Cpu {
             insn: 0,
             loop_guard: LoopGuard::default(),
             debug: Debug::default(),
+            hypervised: Hypervised::default(),
             reported_outputs: [false; TIMERS.len()],
             limit: u64::MAX,
             monitor: None,

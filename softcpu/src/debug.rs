@@ -163,7 +163,8 @@ impl Cpu {
     fn debug_enabled_in(&self, mode: u64) -> bool {
         let el0 = mode >> 2 & 3 == 0;
         let at_el1 = self.sys[Saved::MdscrEl1] & KDE != 0 && mode & pstate::D == 0;
-        self.debug_unlocked() && (el0 || at_el1)
+        // Those that go to EL2 are enabled everywhere below it.
+        self.debug_unlocked() && (el0 || at_el1 || self.hypervised.takes_debug())
     }
 
     /// Whether `PSTATE.SS` of an exception return to `new` holds (D2.12.5).
@@ -180,7 +181,7 @@ impl Cpu {
         let steps = enabled && self.sys[Saved::MdscrEl1] & SS != 0;
         if steps && self.pstate & pstate::SS == 0 {
             let iss = STEP_VALID | DEBUG_STATUS;
-            return Some(self.raise_from(Ec::StepLower, Ec::StepSame, iss, None));
+            return Some(self.debug_exception(Ec::StepLower, Ec::StepSame, iss, None));
         }
         self.debug.stepping = steps;
         if self.debug.told != Some(self.pc) && self.debug.control.breakpoints.contains(&self.pc) {
@@ -188,7 +189,7 @@ impl Cpu {
         }
         if enabled && self.sys[Saved::MdscrEl1] & MDE != 0 && self.hits_breakpoint() {
             let (lower, same) = (Ec::BreakpointLower, Ec::BreakpointSame);
-            return Some(self.raise_from(lower, same, DEBUG_STATUS, None));
+            return Some(self.debug_exception(lower, same, DEBUG_STATUS, None));
         }
         None
     }
@@ -283,7 +284,7 @@ impl Cpu {
         {
             let iss = DEBUG_STATUS | if writes { WNR } else { 0 };
             let (lower, same) = (Ec::WatchpointLower, Ec::WatchpointSame);
-            return Err(self.raise_from(lower, same, iss, Some(va)));
+            return Err(self.debug_exception(lower, same, iss, Some(va)));
         }
         Ok(())
     }

@@ -6,9 +6,10 @@
 
 use aarch64::exception::{self, Taken, Vector};
 use aarch64::syndrome::{Ec, esr};
-use aarch64::{Saved, pstate};
+use aarch64::{Gpa, Saved, pstate};
 
 use crate::cpu::{Cpu, Exception, Stop};
+use crate::hypervised::Stage2Access;
 use crate::mem::Direction;
 use crate::walk::Fault;
 
@@ -61,6 +62,9 @@ impl Cpu {
 
     /// An atomic or exclusive access meets a device.
     pub(crate) fn unsupported_atomic(&mut self, va: u64) -> Stop {
+        if let Some(stop) = self.stage2_fault_at(va, Stage2Access::Data) {
+            return stop;
+        }
         self.data_abort(va, Direction::Update, UNSUPPORTED_ATOMIC)
     }
 
@@ -75,7 +79,10 @@ impl Cpu {
     }
 
     /// There is no memory where an instruction should be.
-    pub(crate) fn fetch_abort(&mut self, pc: u64) -> Stop {
+    pub(crate) fn fetch_abort(&mut self, pc: u64, gpa: Gpa) -> Stop {
+        if let Some(stop) = self.stage2_fault(pc, gpa, Stage2Access::Fetch) {
+            return stop;
+        }
         self.translation_abort(pc, Direction::Execute, Fault(EXTERNAL))
     }
 

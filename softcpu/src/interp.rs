@@ -230,7 +230,7 @@ impl Interpreter {
             self.forget_jumps();
         }
         if block.ops.is_empty() {
-            return Err(cpu.fetch_abort(cpu.pc));
+            return Err(cpu.fetch_abort(cpu.pc, gpa));
         }
         Ok(block)
     }

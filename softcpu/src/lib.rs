@@ -15,6 +15,7 @@
 //! - [`interp`] runs blocks and returns events; `direct` is its emitter, [`int`] its arithmetic.
 //! - [`cpu`] is the state, `exception` and `sysregs` the system level around it.
 //! - `single` runs one instruction for somebody else, without an interpreter.
+//! - [`hypervised`] is what an owner asks for that is a hypervisor and not the machine.
 //! - `mem` is the slow path of memory accesses: page table walks, device memory, misalignment.
 //!
 //! Encodings that the `portable` model does not have are undefined for the guest, all of them.
@@ -31,6 +32,7 @@ pub mod emitter;
 mod exception;
 mod exclusive;
 pub mod fp;
+pub mod hypervised;
 pub mod int;
 pub mod interp;
 mod maintenance;

@@ -124,8 +124,13 @@ impl Cpu {
         } else {
             Mode::Kernel
         };
-        self.with_mode(mode, |cpu| cpu.translate(va, Direction::Maintain))
-            .map(|t| t.gpa)
+        let gpa = self
+            .with_mode(mode, |cpu| cpu.translate(va, Direction::Maintain))?
+            .gpa;
+        match self.stage2_fault_of_maintenance(va, gpa) {
+            Some(stop) => Err(stop),
+            None => Ok(gpa),
+        }
     }
 
     /// `DC ZVA`
@@ -153,6 +158,7 @@ impl Cpu {
     ) -> Result<(), Stop> {
         self.check_el1()?;
         let result = self.with_mode(mode, |cpu| cpu.look_up_address(va, direction));
+        self.hypervised.missing = None;
         // Bit 11 is RES1.
         self.sys[Saved::ParEl1] = match result {
             Ok(t) => {

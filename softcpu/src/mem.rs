@@ -175,6 +175,7 @@ impl Cpu {
         match self.frames.atomic::<T, false>(va) {
             Some(at) => Ok(T::load(at, Relaxed).widen()),
             None => {
+                self.check_stage2(va, t.gpa)?;
                 let event = Event::MmioRead {
                     gpa: t.gpa,
                     size: T::SIZE,
@@ -192,6 +193,7 @@ impl Cpu {
                 Ok(())
             }
             None => {
+                self.check_stage2(va, t.gpa)?;
                 let data = value & T::SIZE.mask();
                 let event = Event::MmioWrite {
                     gpa: t.gpa,

@@ -4,6 +4,8 @@
 //! ASIDs), the TLB, and the interpreter's jump cache, which is keyed by [`Cpu::context`]. Every
 //! change of a register they depend on comes by here.
 
+use std::cell::Cell;
+
 use aarch64::syndrome::Ec;
 use aarch64::{Gpa, PAGE_SIZE, Saved, pstate};
 use memory::{Grant, Mode};
@@ -24,7 +26,10 @@ impl Cpu {
     pub(crate) fn translate(&mut self, va: u64, direction: Direction) -> Result<Translation, Stop> {
         match self.look_up_address(va, direction) {
             Ok(translation) => Ok(translation),
-            Err(fault) => Err(self.translation_abort(va, direction, fault)),
+            Err(fault) => Err(match self.stage2_fault_of_walk(va, direction) {
+                Some(stop) => stop,
+                None => self.translation_abort(va, direction, fault),
+            }),
         }
     }
 
@@ -103,7 +108,17 @@ impl Cpu {
             mair: self.sys[Saved::MairEl1],
             write_implies_no_execute: self.sys[Saved::SctlrEl1] & WXN != 0,
         };
-        let leaf = regime.walk(self.frames.layout(), va)?;
+        let missing = Cell::new(None);
+        let layout = self.frames.layout();
+        let leaf = regime.walk(va, |gpa| {
+            let descriptor = layout.load_u64(gpa);
+            if descriptor.is_none() {
+                missing.set(Some(gpa));
+            }
+            descriptor
+        });
+        self.hypervised.missing = missing.get();
+        let leaf = leaf?;
         if leaf.is_global() && va >> 55 & 1 == 0 {
             self.seat().set_global_low(true);
         }

@@ -187,10 +187,15 @@ impl Cpu {
     /// `WFE`: waiting is handing the host's processor to others once.
     pub(crate) fn wait_for_event(&mut self) -> Result<(), Stop> {
         if !self.seat().take_event() {
-            self.check_wait(NTWE, 1)?;
+            self.check_wait_for_event()?;
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// Whether a WFE at EL0 goes to EL1.
+    pub(crate) fn check_wait_for_event(&mut self) -> Result<(), Stop> {
+        self.check_wait(NTWE, 1)
     }
 
     fn check_wait(&mut self, sctlr_bit: u64, kind: u32) -> Result<(), Stop> {

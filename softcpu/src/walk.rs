@@ -6,7 +6,6 @@
 
 use aarch64::cpu_model::PA_BITS;
 use aarch64::{Gpa, PAGE_SIZE};
-use memory::Layout;
 
 /// Where a page leads and what may be done there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +111,8 @@ impl Regime {
         if is_16k { 14 } else { 12 }
     }
 
-    /// Walks the tables for an address without tag.
-    pub fn walk(&self, layout: &Layout, va: u64) -> Result<Leaf, Fault> {
+    /// Walks the tables for an address without tag. `load` reads a descriptor, where memory is.
+    pub fn walk(&self, va: u64, load: impl Fn(Gpa) -> Option<u64>) -> Result<Leaf, Fault> {
         let high = va >> 55 & 1 == 1;
         let (size_shift, disable_bit) = if high { (16, 23) } else { (0, 7) };
         let ia_bits = 64 - (self.tcr >> size_shift & 0x3f).clamp(16, 39) as u32;
@@ -137,9 +136,7 @@ impl Regime {
         let mut inherited = 0;
         loop {
             let index = va >> shift & ((1 << index_bits) - 1);
-            let descriptor = layout
-                .load_u64(Gpa(table + 8 * index))
-                .ok_or(Fault::external_on_walk(level))?;
+            let descriptor = load(Gpa(table + 8 * index)).ok_or(Fault::external_on_walk(level))?;
             match (descriptor & 3, level) {
                 (3, 0..=2) => {}
                 (3, _) => return self.leaf(descriptor, inherited, va, level, shift),

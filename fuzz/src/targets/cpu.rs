@@ -177,7 +177,8 @@ fn answer(event: Event, random: &mut Random) -> Reply {
             Reply::Done
         }
         Event::Step | Event::Breakpoint | Event::Brk(_) | Event::Watchpoint(_) => Reply::Done,
-        Event::Kicked | Event::QuantumEnd | Event::ExceptionLoop(_) => Reply::Done,
+        Event::Kicked | Event::QuantumEnd => Reply::Done,
+        Event::ExceptionLoop(_) | Event::Trapped(_) => Reply::Done,
     }
 }
 

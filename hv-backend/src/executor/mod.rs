@@ -187,7 +187,8 @@ impl Executor {
                 | Event::Brk(_)
                 | Event::Watchpoint(_)
                 | Event::Kicked
-                | Event::QuantumEnd,
+                | Event::QuantumEnd
+                | Event::Trapped(_),
             ) => Ok(self.give_up()),
         }
     }

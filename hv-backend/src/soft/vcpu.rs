@@ -94,6 +94,8 @@ fn exit(event: Event) -> Exit {
         Event::Kicked => Exit::Kicked,
         Event::QuantumEnd => Exit::QuantumEnd,
         Event::ExceptionLoop(vector) => Exit::Fault(GuestFault::ExceptionLoop(vector)),
+        // Only a CPU under a hypervisor has these.
+        Event::Trapped(_) => Exit::Fault(GuestFault::CannotEmulate(0)),
     }
 }
 

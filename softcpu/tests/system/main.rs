@@ -9,6 +9,7 @@
 
 mod debug;
 mod exceptions;
+mod hypervised;
 mod machine;
 mod maintenance;
 mod timers;

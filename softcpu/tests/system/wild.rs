@@ -50,7 +50,8 @@ fn answer(event: Event, data: u64) -> Option<Reply> {
         | Event::Brk(_)
         | Event::Watchpoint(_)
         | Event::Kicked
-        | Event::ExceptionLoop(_) => Reply::Done,
+        | Event::ExceptionLoop(_)
+        | Event::Trapped(_) => Reply::Done,
     })
 }
 

@@ -295,7 +295,8 @@ fn signal_of_event(event: Event) -> Signal {
         | Event::Watchpoint(_)
         | Event::Kicked
         | Event::QuantumEnd
-        | Event::ExceptionLoop(_) => Signal::Alarm,
+        | Event::ExceptionLoop(_)
+        | Event::Trapped(_) => Signal::Alarm,
     }
 }
 
