@@ -4,10 +4,16 @@ use super::{Finding, Source};
 use crate::error::Error;
 
 /// Where `unsafe` may stand, by the beginning of the path, and why.
-const UNSAFE: [(&str, &str); 4] = [
+const UNSAFE: [(&str, &str); 7] = [
     ("memory/src/", "guest memory is shared with the guest"),
     ("hv-backend/src/kvm/sys.rs", "system calls of KVM"),
     ("hv-backend/src/hvf/sys/", "calls of Hypervisor.framework"),
+    (
+        "hvf-sim/src/",
+        "functions of C, lent memory, a shared record",
+    ),
+    ("hvf-sim/tests/", "calls of functions of C"),
+    ("tests/src/bin/", "programs over a simulated framework"),
     (
         "vmm/src/host/",
         "host services: terminal, signals, processor time",
@@ -15,8 +21,9 @@ const UNSAFE: [(&str, &str); 4] = [
 ];
 
 /// Where platforms may be told apart, by the beginning of the path, and why.
-const PLATFORMS: [(&str, &str); 2] = [
+const PLATFORMS: [(&str, &str); 3] = [
     ("hv-backend/src/lib.rs", "the switch between accelerators"),
+    ("hvf-sim/src/lib.rs", "the one calling convention by hand"),
     ("vmm/src/host/", "host services"),
 ];
 

@@ -1,0 +1,164 @@
+//! The second stage of translation: which host memory backs which guest addresses, and what the
+//! guest may do there, in pages of 16 KiB.
+
+use std::sync::Arc;
+
+use aarch64::Gpa;
+use hv_backend::hvf::abi::PAGE_SIZE;
+use memory::{Layout, Mapping, Prot, Region, Rights};
+
+use crate::lent::Lent;
+
+/// Memory at guest addresses.
+#[derive(Clone, Debug)]
+struct Range {
+    ipa: u64,
+    size: u64,
+    lent: Lent,
+    region: Arc<Region>,
+    rights: Arc<Rights>,
+}
+
+impl Range {
+    fn end(&self) -> u64 {
+        self.ipa + self.size
+    }
+
+    /// The part of it from `from` to `to`, if that is anything.
+    fn cut(&self, from: u64, to: u64) -> Option<std::io::Result<Self>> {
+        let (from, to) = (from.max(self.ipa), to.min(self.end()));
+        if from >= to {
+            return None;
+        }
+        let (offset, size) = (from - self.ipa, to - from);
+        let lent = self.lent.part(offset, size);
+        Some(lent.region().map(|region| Self {
+            ipa: from,
+            size,
+            lent,
+            region,
+            rights: Arc::new(self.rights.part(offset, size)),
+        }))
+    }
+}
+
+/// Why a change was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Something is mapped there.
+    Overlap,
+    /// Not all of it is mapped.
+    NotMapped,
+    /// The memory cannot be used.
+    Unusable,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Stage2 {
+    /// Sorted by address, disjoint.
+    ranges: Vec<Range>,
+}
+
+impl Stage2 {
+    /// Maps lent memory. The range is of whole pages.
+    pub fn map(&mut self, ipa: u64, size: u64, lent: Lent, rights: u8) -> Result<(), Refusal> {
+        if self.overlapping(ipa, size).next().is_some() {
+            return Err(Refusal::Overlap);
+        }
+        let region = lent.region().map_err(|_| Refusal::Unusable)?;
+        let range = Range {
+            ipa,
+            size,
+            lent,
+            region,
+            rights: Arc::new(Rights::new(size, PAGE_SIZE, rights)),
+        };
+        let at = self.ranges.partition_point(|r| r.ipa < ipa);
+        self.ranges.insert(at, range);
+        Ok(())
+    }
+
+    /// Unmaps any part of what is mapped.
+    pub fn unmap(&mut self, ipa: u64, size: u64) -> Result<(), Refusal> {
+        self.check_mapped(ipa, size)?;
+        let mut ranges = Vec::new();
+        for range in &self.ranges {
+            let parts = [range.cut(0, ipa), range.cut(ipa + size, u64::MAX)];
+            let untouched = range.end() <= ipa || ipa + size <= range.ipa;
+            if untouched {
+                ranges.push(range.clone());
+                continue;
+            }
+            for part in parts.into_iter().flatten() {
+                ranges.push(part.map_err(|_| Refusal::Unusable)?);
+            }
+        }
+        self.ranges = ranges;
+        Ok(())
+    }
+
+    /// Changes rights in any part of what is mapped. Whether any were lost.
+    pub fn protect(&mut self, ipa: u64, size: u64, rights: u8) -> Result<bool, Refusal> {
+        self.check_mapped(ipa, size)?;
+        let mut lost = false;
+        for range in self.overlapping(ipa, size) {
+            let (from, to) = (ipa.max(range.ipa), (ipa + size).min(range.end()));
+            lost |= range.rights.set(from - range.ipa, to - from, rights);
+        }
+        Ok(lost)
+    }
+
+    /// Guest memory as the software CPU takes it.
+    pub fn layout(&self) -> Arc<Layout> {
+        let mut layout = Layout::default();
+        for range in &self.ranges {
+            let mapping = Mapping {
+                gpa: Gpa(range.ipa),
+                region: Arc::clone(&range.region),
+                prot: Prot::ReadWrite,
+                rights: Some(Arc::clone(&range.rights)),
+            };
+            // Ranges are disjoint, aligned and below the end of guest addresses.
+            layout = layout.with_mapping(mapping).unwrap_or(layout);
+        }
+        Arc::new(layout)
+    }
+
+    /// What is mapped in a part of guest addresses: address, size, address in the host.
+    pub fn host_ranges(&self, ipa: u64, size: u64) -> Vec<(u64, u64, u64)> {
+        let cut = |range: &Range| {
+            let (from, to) = (
+                ipa.max(range.ipa),
+                ipa.saturating_add(size).min(range.end()),
+            );
+            (from, to - from, range.lent.address() + (from - range.ipa))
+        };
+        self.overlapping(ipa, size).map(cut).collect()
+    }
+
+    /// How many ranges there are.
+    pub fn count(&self) -> usize {
+        self.ranges.len()
+    }
+
+    fn overlapping(&self, ipa: u64, size: u64) -> impl Iterator<Item = &Range> {
+        let first = self.ranges.partition_point(|r| r.end() <= ipa);
+        let end = ipa.saturating_add(size);
+        self.ranges[first..].iter().take_while(move |r| r.ipa < end)
+    }
+
+    fn check_mapped(&self, ipa: u64, size: u64) -> Result<(), Refusal> {
+        let mut reached = ipa;
+        for range in self.overlapping(ipa, size) {
+            if range.ipa > reached {
+                return Err(Refusal::NotMapped);
+            }
+            reached = range.end();
+        }
+        if reached < ipa.saturating_add(size) {
+            return Err(Refusal::NotMapped);
+        }
+        Ok(())
+    }
+}
