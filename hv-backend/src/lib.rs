@@ -1,6 +1,7 @@
 //! The accelerator contract and the accelerators behind it.
 
 pub mod api;
+pub mod debug;
 pub mod executor;
 pub mod hvf;
 pub mod id_policy;

@@ -10,22 +10,25 @@
 //! |---|---|
 //! | `vm` | a VM: memory slots, the GIC, the counter, kicks |
 //! | `gic` | the kernel's GICv3 |
-//! | `vcpu` | a vCPU: the run loop's answers and exits, its registers |
+//! | `vcpu` | a vCPU: the run loop's answers and exits |
+//! | `state` | a vCPU's registers |
+//! | `debug` | guest debug |
 //! | `kick` | how another thread gets a vCPU out of the guest |
 //! | `cpu_model` | the CPU model, in the identification registers |
 //! | `sys` | the system calls that `kvm-ioctls` leaves to us; the only unsafe code |
 //! | `exits`, `registers`, `obstacle` | pure: fields of exits, numbers of registers, reasons for users |
 //!
-//! Omitted so far: guest debug, dirty logs, doorbells, saving the GIC, and
-//! the emulation of instructions that KVM does not decode. Needed of the host: Linux 6.4 (SMCCC
+//! Omitted so far: dirty logs, doorbells and saving the GIC. Needed of the host: Linux 6.4 (SMCCC
 //! filter, counter offset) and a GICv3.
 
 mod cpu_model;
+mod debug;
 pub mod exits;
 mod gic;
 mod kick;
 pub mod obstacle;
 pub mod registers;
+mod state;
 mod sys;
 mod vcpu;
 mod vm;

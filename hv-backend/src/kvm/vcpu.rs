@@ -1,19 +1,26 @@
-//! A vCPU of the `kvm` backend: answers and exits, and its registers.
+//! A vCPU of the `kvm` backend: answers and exits.
+//!
+//! What KVM leaves to us of an instruction, we complete with the vCPU's registers: accesses that it
+//! does not decode ([`Executor`]), calls that are undefined, debug exceptions that are the guest's.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use aarch64::exception::{Taken, Vector, take};
 use aarch64::state::{CoreRegs, SimdRegs};
-use aarch64::{Gpa, SysReg, VcpuId};
-use kvm_bindings::{KVM_EXIT_ARM_NISV, kvm_vcpu_events};
+use aarch64::syndrome::{Ec, esr};
+use aarch64::{Gpa, Saved, SysReg, VcpuId, pstate};
+use kvm_bindings::{KVM_EXIT_ARM_NISV, kvm_debug_exit_arch, kvm_vcpu_events};
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use memory::Layout;
 
 use super::exits;
 use super::kick::Kick;
-use super::registers::{self, Place};
 use super::vm::Shared;
-use super::{failed, sys};
-use crate::api::{DebugControl, Exit, GuestFault, HostError, IrqLine, Resume, Vcpu};
+use super::{debug, failed, state, sys};
+use crate::api::{DebugControl, DebugStop, Exit, HostError, IrqLine, Resume, Vcpu};
+use crate::debug::{Mode, Session, Trap, Verdict};
+use crate::executor::{Executor, Outcome};
 
 /// What the last exit wants to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,18 @@ enum Asked {
     Read,
     Write,
     Call,
+    /// The executor asks.
+    Access,
+}
+
+/// What an entry into the guest came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entered {
+    Exit(Exit),
+    /// A signal or a kick ended it.
+    Interrupted,
+    /// What it ended with is dealt with, and nobody's concern.
+    Again,
 }
 
 /// A vCPU.
@@ -31,6 +50,13 @@ pub struct KvmVcpu {
     fd: VcpuFd,
     asked: Asked,
     shared: Arc<Shared>,
+    /// Made at the first access that KVM does not decode.
+    executor: Option<Box<Executor>>,
+    session: Session,
+    /// How the kernel was told to debug the vCPU.
+    mode: Mode,
+    /// What its debugger is to hear before the guest runs on.
+    stopped: Option<DebugStop>,
     /// It stays on the thread that bound it.
     _not_send: PhantomData<*const ()>,
 }
@@ -46,6 +72,10 @@ impl KvmVcpu {
             fd,
             asked: Asked::Nothing,
             shared,
+            executor: None,
+            session: Session::default(),
+            mode: Mode::default(),
+            stopped: None,
             _not_send: PhantomData,
         }
     }
@@ -55,9 +85,10 @@ impl KvmVcpu {
         self.shared.kick(self.id).ok_or_else(gone)
     }
 
-    /// Leaves the answer to the last exit where the next entry finds it.
-    fn answer(&mut self, resume: Resume) -> Result<(), HostError> {
-        match (self.asked, resume) {
+    /// Leaves the answer to the last exit where the next entry finds it. An exit, if the instruction
+    /// has more to ask.
+    fn answer(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
+        match (std::mem::replace(&mut self.asked, Asked::Nothing), resume) {
             (Asked::Nothing | Asked::Write, Resume::Done) => {}
             (Asked::Read, Resume::Data(value)) => {
                 let run = self.fd.get_kvm_run();
@@ -71,27 +102,95 @@ impl KvmVcpu {
             }
             (Asked::Call, Resume::Call(values)) => {
                 for (n, value) in values.into_iter().enumerate() {
-                    self.set(registers::x(n), &value.to_le_bytes())?;
+                    state::set_x(&self.fd, n, value)?;
                 }
+            }
+            (Asked::Call, Resume::Undefined) => {
+                // The kernel has gone on to the next instruction already.
+                let pc = state::pc(&self.fd)?.wrapping_sub(4);
+                self.take_exception(pc, esr(Ec::Unknown, 0), None)?;
+            }
+            (Asked::Access, Resume::Done | Resume::Data(_) | Resume::ExternalAbort) => {
+                return self.execute(|executor, vcpu, _| executor.go_on(vcpu, resume));
             }
             (asked, resume) => {
                 let line = format!("{resume:?} is no answer to {asked:?}");
                 return Err(HostError::BadState(line));
             }
         }
-        self.asked = Asked::Nothing;
+        Ok(None)
+    }
+
+    /// Has the executor do part of an instruction. Guest memory stays as it is meanwhile, and is
+    /// not looked at by who logs what is written.
+    fn execute(
+        &mut self,
+        part: impl FnOnce(&mut Executor, &mut Self, &Arc<Layout>) -> Result<Outcome, HostError>,
+    ) -> Result<Option<Exit>, HostError> {
+        let shared = Arc::clone(&self.shared);
+        let memory = shared.memory();
+        let mut executor = self.executor.take().unwrap_or_default();
+        let outcome = part(&mut executor, self, &memory.layout);
+        if executor.is_busy() {
+            self.asked = Asked::Access;
+        }
+        self.executor = Some(executor);
+        match outcome? {
+            Outcome::Exit(exit) => Ok(Some(exit)),
+            Outcome::Done => {
+                self.stopped = self.session.completed();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes a synchronous exception at EL1 for the guest, which is to return to `pc`.
+    fn take_exception(&self, pc: u64, esr: u64, far: Option<u64>) -> Result<(), HostError> {
+        let get = |reg: Saved| state::sysreg(&self.fd, reg.sysreg());
+        let set = |reg: Saved, value| state::set_sysreg(&self.fd, reg.sysreg(), value);
+        let (vbar, sctlr) = (get(Saved::VbarEl1)?, get(Saved::SctlrEl1)?);
+        let old = state::pstate(&self.fd)?;
+        let taken = take(Vector::Synchronous, pc, old, vbar, sctlr);
+        let Taken {
+            pc,
+            pstate,
+            elr,
+            spsr,
+        } = taken;
+        set(Saved::EsrEl1, esr)?;
+        if let Some(far) = far {
+            set(Saved::FarEl1, far)?;
+        }
+        set(Saved::ElrEl1, elr)?;
+        set(Saved::SpsrEl1, spsr)?;
+        state::set_place(&self.fd, pc, pstate)
+    }
+
+    /// Makes the kernel debug the vCPU as its debugger wants for the next entry.
+    fn apply_debug(&mut self) -> Result<(), HostError> {
+        let pc = match self.session.needs_pc() {
+            true => state::pc(&self.fd)?,
+            false => 0,
+        };
+        let mode = self.session.mode(pc);
+        if mode != self.mode {
+            debug::apply(&self.fd, mode, self.session.registers())?;
+            self.mode = mode;
+        }
         Ok(())
     }
 
-    /// Enters the guest once. `None` when the entry was interrupted.
+    /// Enters the guest once.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "most exits that kvm-ioctls knows are other processors'"
     )]
-    fn enter(&mut self) -> Result<Option<Exit>, HostError> {
+    fn enter(&mut self) -> Result<Entered, HostError> {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
-            Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.errno()) => return Ok(None),
+            Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.errno()) => {
+                return Ok(Entered::Interrupted);
+            }
             Err(error) => return Err(failed("KVM_RUN")(error)),
         };
         let (asked, exit) = match exit {
@@ -111,10 +210,13 @@ impl KvmVcpu {
             VcpuExit::SystemEvent(kind, _) => {
                 (Asked::Nothing, Exit::System(exits::system_event(kind)?))
             }
+            VcpuExit::Debug(trap) => return self.debug_exception(trap),
             VcpuExit::Unsupported(KVM_EXIT_ARM_NISV) => {
                 let gpa = sys::undecoded_address(self.fd.get_kvm_run());
-                let fault = GuestFault::UndecodedAccess(gpa);
-                (Asked::Nothing, Exit::Fault(fault))
+                let exit = self.execute(|executor, vcpu, layout| {
+                    executor.begin(vcpu, gpa, Arc::clone(layout))
+                })?;
+                return Ok(exit.map_or(Entered::Again, Entered::Exit));
             }
             other => {
                 let line = format!("KVM stopped {} in a way unknown here: {other:?}", self.id);
@@ -122,23 +224,38 @@ impl KvmVcpu {
             }
         };
         self.asked = asked;
-        Ok(Some(exit))
+        Ok(Entered::Exit(exit))
     }
 
-    fn get<const N: usize>(&self, register: u64) -> Result<[u8; N], HostError> {
-        let mut bytes = [0; N];
-        let result = self.fd.get_one_reg(register, &mut bytes);
-        result.map_err(failed("KVM_GET_ONE_REG"))?;
-        Ok(bytes)
+    fn debug_exception(&mut self, exit: kvm_debug_exit_arch) -> Result<Entered, HostError> {
+        let kvm_debug_exit_arch {
+            hsr, hsr_high, far, ..
+        } = exit;
+        let trap = Trap {
+            esr: u64::from(hsr_high) << 32 | u64::from(hsr),
+            far,
+            pc: state::pc(&self.fd)?,
+            user: state::pstate(&self.fd)? & pstate::MODE == pstate::EL0T,
+        };
+        match self.session.trapped(trap) {
+            Verdict::Stop(stop) => Ok(Entered::Exit(Exit::Debug(stop))),
+            Verdict::Silent => Ok(Entered::Again),
+            Verdict::Guests { esr, far } => {
+                self.take_exception(trap.pc, esr, far)?;
+                self.stopped = self.session.completed();
+                Ok(Entered::Again)
+            }
+        }
     }
 
-    fn set(&mut self, register: u64, bytes: &[u8]) -> Result<(), HostError> {
-        let result = self.fd.set_one_reg(register, bytes);
-        result.map(drop).map_err(failed("KVM_SET_ONE_REG"))
-    }
-
-    fn get_u64(&self, register: u64) -> Result<u64, HostError> {
-        self.get(register).map(u64::from_le_bytes)
+    /// The VMM sets registers: an instruction that is half done is none any more.
+    fn abandon(&mut self) {
+        if let Some(executor) = &mut self.executor
+            && executor.is_busy()
+        {
+            executor.abandon();
+            self.asked = Asked::Nothing;
+        }
     }
 }
 
@@ -150,35 +267,35 @@ impl Drop for KvmVcpu {
     }
 }
 
-/// What a failed access to a system register means.
-fn no_register(reg: SysReg, call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> HostError {
-    move |error| match error.errno() {
-        libc::ENOENT | libc::EINVAL | libc::EPERM => HostError::NoRegister(reg),
-        _ => failed(call)(error),
-    }
-}
-
 impl Vcpu for KvmVcpu {
     fn run(&mut self, resume: Resume) -> Result<Exit, HostError> {
-        self.answer(resume)?;
+        if let Some(exit) = self.answer(resume)? {
+            return Ok(exit);
+        }
         loop {
-            if let Some(exit) = self.enter()? {
-                return Ok(exit);
+            if let Some(stop) = self.stopped.take() {
+                return Ok(Exit::Debug(stop));
             }
-            if self.kick()?.take() {
-                return Ok(Exit::Kicked);
+            self.apply_debug()?;
+            match self.enter()? {
+                Entered::Exit(exit) => return Ok(exit),
+                Entered::Again => {}
+                Entered::Interrupted if self.kick()?.take() => return Ok(Exit::Kicked),
+                Entered::Interrupted => {}
             }
         }
     }
 
     fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
-        self.answer(resume)?;
+        if let Some(exit) = self.answer(resume)? {
+            return Ok(Some(exit));
+        }
         self.kick()?.hold();
         let entered = self.enter();
         self.kick()?.unhold();
         match entered? {
-            None => Ok(None),
-            Some(exit) => Err(HostError::BadState(format!("{exit:?} from a held vCPU"))),
+            Entered::Interrupted => Ok(None),
+            other => Err(HostError::BadState(format!("{other:?} of a held vCPU"))),
         }
     }
 
@@ -188,81 +305,38 @@ impl Vcpu for KvmVcpu {
     }
 
     fn core(&self) -> Result<CoreRegs, HostError> {
-        let mut regs = CoreRegs {
-            pc: self.get_u64(registers::PC)?,
-            pstate: self.get_u64(registers::PSTATE)?,
-            ..CoreRegs::default()
-        };
-        for (n, x) in regs.x.iter_mut().enumerate() {
-            *x = self.get_u64(registers::x(n))?;
-        }
-        Ok(regs)
+        state::core(&self.fd)
     }
 
     fn set_core(&mut self, regs: &CoreRegs) -> Result<(), HostError> {
-        use aarch64::pstate::{EL0T, EL1H, EL1T, MODE};
-        let CoreRegs { x, pc, pstate } = regs;
-        if ![EL0T, EL1T, EL1H].contains(&(pstate & MODE)) {
-            let line = format!("PSTATE {pstate:#x} is no EL0 or EL1 state");
-            return Err(HostError::BadState(line));
-        }
-        for (n, x) in x.iter().enumerate() {
-            self.set(registers::x(n), &x.to_le_bytes())?;
-        }
-        self.set(registers::PC, &pc.to_le_bytes())?;
-        self.set(registers::PSTATE, &pstate.to_le_bytes())
+        self.abandon();
+        state::set_core(&self.fd, regs)
     }
 
     fn simd(&self) -> Result<SimdRegs, HostError> {
-        let mut regs = SimdRegs {
-            fpcr: self.get(registers::FPCR).map(u32::from_le_bytes)?,
-            fpsr: self.get(registers::FPSR).map(u32::from_le_bytes)?,
-            ..SimdRegs::default()
-        };
-        for (n, v) in regs.v.iter_mut().enumerate() {
-            *v = self.get(registers::v(n)).map(u128::from_le_bytes)?;
-        }
-        Ok(regs)
+        state::simd(&self.fd)
     }
 
     fn set_simd(&mut self, regs: &SimdRegs) -> Result<(), HostError> {
-        let SimdRegs { v, fpcr, fpsr } = regs;
-        for (n, v) in v.iter().enumerate() {
-            self.set(registers::v(n), &v.to_le_bytes())?;
-        }
-        self.set(registers::FPCR, &fpcr.to_le_bytes())?;
-        self.set(registers::FPSR, &fpsr.to_le_bytes())
+        self.abandon();
+        state::set_simd(&self.fd, regs)
     }
 
     fn sysreg(&self, reg: SysReg) -> Result<u64, HostError> {
-        let Place::Register(register) = registers::place(reg) else {
-            return Ok(0);
-        };
-        let mut bytes = [0; 8];
-        let result = self.fd.get_one_reg(register, &mut bytes);
-        result.map_err(no_register(reg, "KVM_GET_ONE_REG"))?;
-        Ok(u64::from_le_bytes(bytes))
+        state::sysreg(&self.fd, reg)
     }
 
     fn set_sysreg(&mut self, reg: SysReg, value: u64) -> Result<(), HostError> {
-        match registers::place(reg) {
-            Place::Zero if value == 0 => Ok(()),
-            Place::Zero => Err(HostError::NoRegister(reg)),
-            Place::Register(register) => {
-                let result = self.fd.set_one_reg(register, &value.to_le_bytes());
-                result
-                    .map(drop)
-                    .map_err(no_register(reg, "KVM_SET_ONE_REG"))
-            }
-        }
+        self.abandon();
+        state::set_sysreg(&self.fd, reg, value)
     }
 
     fn set_debug(&mut self, control: &DebugControl) -> Result<(), HostError> {
-        if *control == DebugControl::default() {
-            return Ok(());
-        }
-        let line = "debugging a guest is not built yet for KVM".into();
-        Err(HostError::Limit(line))
+        self.session.set(control, self.shared.debug_slots)?;
+        self.stopped = None;
+        // The registers may differ where the mode does not.
+        self.mode = self.session.mode(0);
+        debug::apply(&self.fd, self.mode, self.session.registers())
     }
 
     fn instructions(&self) -> Option<u64> {

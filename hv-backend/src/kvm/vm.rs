@@ -17,8 +17,9 @@ use memory::{Layout, LayoutError, Prot, Region};
 
 use super::kick::Kick;
 use super::vcpu::KvmVcpu;
-use super::{cpu_model, failed, gic, sys};
+use super::{cpu_model, debug, failed, gic, sys};
 use crate::api::{HostError, KernelGic, Vcpu, Vm};
+use crate::debug::registers::Slots;
 
 /// Functions of PSCI that leave to the VMM: numbers 0 and 2 to 31 of each width, all but
 /// `CPU_SUSPEND`. First and how many.
@@ -38,6 +39,8 @@ const SET_SLOT: &str = "KVM_SET_USER_MEMORY_REGION";
 pub struct Shared {
     kicks: Vec<Kick>,
     memory: Mutex<Memory>,
+    /// The host's debug registers.
+    pub debug_slots: Slots,
 }
 
 impl Shared {
@@ -45,12 +48,17 @@ impl Shared {
     pub fn kick(&self, id: VcpuId) -> Option<&Kick> {
         self.kicks.get(id.index())
     }
+
+    /// Guest memory, which nobody changes meanwhile.
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Guest memory, and which slot of KVM each mapping has.
 #[derive(Debug, Default)]
-struct Memory {
-    layout: Layout,
+pub struct Memory {
+    pub layout: Arc<Layout>,
     slots: Vec<(Gpa, u32)>,
 }
 
@@ -94,6 +102,7 @@ impl KvmVm {
         let shared = Arc::new(Shared {
             kicks,
             memory: Mutex::default(),
+            debug_slots: debug::slots(&vm),
         });
         Ok(Self {
             unbound: Mutex::new(fds.into_iter().map(Some).collect()),
@@ -102,11 +111,6 @@ impl KvmVm {
             counter_offset: AtomicU64::new(offset),
             shared,
         })
-    }
-
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        let memory = &self.shared.memory;
-        memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,23 +171,23 @@ fn refused(gpa: Gpa) -> impl FnOnce(LayoutError) -> HostError {
 
 impl Vm for KvmVm {
     fn map(&self, gpa: Gpa, region: Arc<Region>, prot: Prot) -> Result<(), HostError> {
-        let mut memory = self.memory();
+        let mut memory = self.shared.memory();
         let layout = memory.layout.with(gpa, region.clone(), prot);
         let layout = layout.map_err(refused(gpa))?;
         let slot = memory.free_slot();
         sys::set_slot(&self.vm, slot, gpa, Some((&region, prot))).map_err(os(SET_SLOT))?;
-        memory.layout = layout;
+        memory.layout = Arc::new(layout);
         memory.slots.push((gpa, slot));
         Ok(())
     }
 
     fn unmap(&self, gpa: Gpa) -> Result<Arc<Region>, HostError> {
-        let mut memory = self.memory();
+        let mut memory = self.shared.memory();
         let (layout, region) = memory.layout.without(gpa).map_err(refused(gpa))?;
         let found = memory.slots.iter().position(|(at, _)| *at == gpa);
         let at = found.ok_or_else(|| refused(gpa)(LayoutError::Unmapped(gpa)))?;
         sys::set_slot(&self.vm, memory.slots[at].1, gpa, None).map_err(os(SET_SLOT))?;
-        memory.layout = layout;
+        memory.layout = Arc::new(layout);
         memory.slots.swap_remove(at);
         Ok(region)
     }
