@@ -6,6 +6,8 @@
 //!
 //! Run one at a time (`--test-threads=1`): some accelerators have one VM in a process.
 
+mod debug;
 mod kicks;
 mod memory;
 mod mmio;
+mod undecoded;
