@@ -130,7 +130,12 @@ impl Vmm {
             memory_mib,
             reboots,
         } = setup;
-        let cmdline = format!("console=ttyAMA0 panic=-1 armlet.do={action}");
+        let quiet = if env::var_os("ARMLET_TEST_QUIET").is_some() {
+            " quiet"
+        } else {
+            ""
+        };
+        let cmdline = format!("console=ttyAMA0{quiet} panic=-1 armlet.do={action}");
         let mut command = match self {
             Self::Armlet(path) => {
                 let mut command = Command::new(path);

@@ -8,7 +8,8 @@
 //!
 //! Environment: `ARMLET_BIN` is the program (default: the release build), `ARMLET_ACCEL` the
 //! accelerator (default `soft`), `ARMLET_SKIP_LOG` a file that skips are recorded in.
-//! `ARMLET_TEST_VMM=qemu` runs the guests in `qemu-system-aarch64` instead: a test that fails there
+//! `ARMLET_TEST_QUIET` keeps the guests' kernels from telling all they do, where serial output is
+//! slow. `ARMLET_TEST_VMM=qemu` runs the guests in `qemu-system-aarch64` instead: a test that fails there
 //! too is itself at fault.
 
 #![expect(clippy::panic, reason = "a failed check of a test is a panic")]

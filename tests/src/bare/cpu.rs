@@ -58,10 +58,11 @@ impl Cpu {
         for reg in Saved::ALL {
             self.set_sysreg(*reg, reg.reset_value());
         }
-        for (reg, value) in self.machine.clone().program().sysregs() {
+        let machine = self.machine.clone();
+        for (reg, value) in machine.program().sysregs() {
             self.set_sysreg(reg, value);
         }
-        let core = Program::core();
+        let core = machine.program().core(self.id);
         self.vcpu.set_core(&core).expect("registers can be set");
         self.vcpu
             .set_simd(&VcpuState::default().simd)
@@ -97,14 +98,14 @@ impl Cpu {
         self.vcpu.core().expect("registers can be read").x[n]
     }
 
-    /// The PC, from the beginning of the program.
+    /// The PC, from the beginning of the vCPU's program.
     ///
     /// # Panics
     /// When the accelerator fails.
     #[must_use]
     pub fn pc(&self) -> u64 {
         let core = self.vcpu.core().expect("registers can be read");
-        core.pc.wrapping_sub(Program::core().pc)
+        core.pc.wrapping_sub(self.machine.program().entry(self.id))
     }
 
     /// Runs to the next exit that is the test's: none of the interrupt controller, the timers, WFI,

@@ -3,6 +3,7 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | the program |
+//! | [`SECONDARY`] | the program of the other vCPUs, if it is another one |
 //! | [`VECTORS`] | exception vectors |
 //! | [`TABLE`] | the page table: an identity map of the first 2 GiB |
 //! | [`DATA`] | the program's own |
@@ -13,12 +14,14 @@
 
 use aarch64::machine::RAM_BASE;
 use aarch64::state::CoreRegs;
-use aarch64::{Saved, Size};
+use aarch64::{Saved, Size, VcpuId};
 use memory::Region;
 
 use super::asm::{Asm, X};
 use super::{DATA as DATA_GPA, DEV, DEVICE, EXCEPTION, MEM, REPORT};
 
+/// Offset of the other vCPUs' program.
+pub const SECONDARY: u64 = 0x4000;
 /// Offset of the exception vectors.
 pub const VECTORS: u64 = 0x8000;
 /// Offset of the page table.
@@ -57,6 +60,7 @@ const RAM_BLOCK: u64 = 0b01 | 1 << 10 | 0b11 << 8 | 1 << 2 | RAM_BASE.0;
 #[derive(Clone, Debug)]
 pub struct Program {
     code: Asm,
+    secondary: Option<Asm>,
     handlers: Vec<(u64, Asm)>,
     mmu: bool,
 }
@@ -65,15 +69,19 @@ impl Program {
     /// The program that `build` writes. Where it ends, it stays.
     #[must_use]
     pub fn new(build: impl FnOnce(&mut Asm)) -> Self {
-        let mut code = Asm::new();
-        build(&mut code);
-        code.stay();
-        assert!(code.len() <= VECTORS, "a program fits below its vectors");
         Self {
-            code,
+            code: complete(build),
+            secondary: None,
             handlers: Vec::new(),
             mmu: true,
         }
+    }
+
+    /// With another program for the vCPUs but the first.
+    #[must_use]
+    pub fn others(mut self, build: impl FnOnce(&mut Asm)) -> Self {
+        self.secondary = Some(complete(build));
+        self
     }
 
     /// With this handler at `vector`.
@@ -97,6 +105,9 @@ impl Program {
     pub(super) fn load(&self, ram: &Region) {
         let put = |at: u64, bytes: &[u8]| ram.write(at, bytes).expect("RAM is large enough");
         put(0, &self.code.bytes());
+        if let Some(secondary) = &self.secondary {
+            put(SECONDARY, &secondary.bytes());
+        }
         for slot in 0..4 * KINDS {
             let at = slot * VECTOR_BYTES;
             put(VECTORS + at, &default_handler(at).bytes());
@@ -108,11 +119,20 @@ impl Program {
         put(TABLE + 8, &RAM_BLOCK.to_le_bytes());
     }
 
-    /// The general registers it starts with.
+    /// Where a vCPU starts.
     #[must_use]
-    pub fn core() -> CoreRegs {
+    pub fn entry(&self, vcpu: VcpuId) -> u64 {
+        match &self.secondary {
+            Some(_) if vcpu.0 > 0 => RAM_BASE.0 + SECONDARY,
+            Some(_) | None => RAM_BASE.0,
+        }
+    }
+
+    /// The general registers that a vCPU starts with.
+    #[must_use]
+    pub fn core(&self, vcpu: VcpuId) -> CoreRegs {
         let mut core = CoreRegs {
-            pc: RAM_BASE.0,
+            pc: self.entry(vcpu),
             ..CoreRegs::default()
         };
         core.x[MEM.0 as usize] = DATA_GPA.0;
@@ -140,6 +160,15 @@ impl Program {
         }
         registers
     }
+}
+
+/// A program that stays where it ends.
+fn complete(build: impl FnOnce(&mut Asm)) -> Asm {
+    let mut code = Asm::new();
+    build(&mut code);
+    code.stay();
+    assert!(code.len() <= SECONDARY, "a program fits its place");
+    code
 }
 
 fn default_handler(vector: u64) -> Asm {

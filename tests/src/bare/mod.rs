@@ -7,6 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `asm` | the assembler |
+//! | `gic` | the interrupt controller as programs drive it |
 //! | `image` | what lies in the guest's RAM: program, vectors, page table |
 //! | `machine` | a VM with RAM and an interrupt controller, the kernel's or the model |
 //! | `cpu` | a vCPU on its thread: exits that concern the test are handed to it |
@@ -19,6 +20,7 @@
 
 pub mod asm;
 mod cpu;
+pub mod gic;
 pub mod image;
 mod machine;
 mod watchdog;

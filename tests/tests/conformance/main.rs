@@ -6,8 +6,12 @@
 //!
 //! Run one at a time (`--test-threads=1`): some accelerators have one VM in a process.
 
+mod calls;
 mod debug;
+mod interrupts;
 mod kicks;
 mod memory;
 mod mmio;
+mod sysregs;
+mod timers;
 mod undecoded;
