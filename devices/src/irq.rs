@@ -136,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn two_threads_never_swap_the_order_of_their_changes() {
+        let (sink, line) = Recorder::wire();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..5000).for_each(|_| line.pulse()));
+            }
+        });
+        let changes = sink.take();
+        // What the controller is told alternates, and ends with what the device said last.
+        assert!(changes.chunks(2).all(|pair| pair == [true, false]));
+    }
+
+    #[test]
     fn a_pulse_is_one_rising_edge() {
         let (sink, line) = Recorder::wire();
         line.pulse();
