@@ -42,7 +42,7 @@ const COMMANDS: [Entry; 7] = [
     },
     Entry {
         name: "bench",
-        help: "soft [--rounds N]: compare the software CPU with QEMU's TCG",
+        help: "soft|kvm [--rounds N]: compare armlet with QEMU: its TCG, or both on KVM",
         run: bench::run,
     },
     Entry {

@@ -1,109 +1,32 @@
-//! `cargo xtask bench soft`: armlet's software CPU beside QEMU's TCG, on the same kernel, initramfs,
-//! memory and CPUs.
+//! `cargo xtask bench`: armlet beside QEMU.
 //!
-//! Both run in turns, [`ROUNDS`] times, and the best of each number counts: noise of the host only
-//! ever adds. Guest workloads are `tests/guest/workloads.c`; their checksums must agree. Time is the
-//! guest's clock for workloads and the host's for the boot; processor seconds are the host's.
+//! | benchmark | where | beside |
+//! |---|---|---|
+//! | `soft` | on this machine | QEMU's TCG |
+//! | `kvm` | where arm64 KVM works, see [`crate::kvm_host`] | QEMU with KVM |
 
-mod guest;
-mod sample;
-mod table;
+mod kvm;
+mod soft;
 
-use crate::command::{build_armlet, target, workspace};
 use crate::error::Error;
-use crate::host;
-use guest::{Contender, Measured, Run};
-use guests::{Kernel, Store};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// How often each runs, unless `--rounds` says otherwise.
-const ROUNDS: usize = 2;
+const USAGE: &str = "usage: cargo xtask bench soft|kvm [--rounds N]";
 
-/// What the single-threaded workloads run on, and the others.
-const RUNS: [Run; 2] = [
-    Run {
-        cpus: 1,
-        workloads: "integer,sha256,copy,floating,simd,syscalls,faults",
-    },
-    Run {
-        cpus: 4,
-        workloads: "lock",
-    },
-];
-
-/// Runs the guest's workloads; part of the benchmark's initramfs.
-const ACTION: &str = "\
-do_bench() {
-    echo ARMLET-READY
-    workloads $(setting workloads | tr , ' ')
-}
-";
-
-/// Runs the command.
+/// Runs the command. False when what it measured is not as it should be.
 pub fn run(arguments: &[String]) -> Result<bool, Error> {
-    let usage = || Error::new("usage: cargo xtask bench soft [--rounds N]");
-    let rounds = match arguments {
-        [what] if what == "soft" => ROUNDS,
-        [what, flag, n] if what == "soft" && flag == "--rounds" => {
-            n.parse().map_err(|_| usage())?
-        }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let usage = || Error::new(USAGE);
+    let (name, rounds) = match words.as_slice() {
+        [name] => (*name, None),
+        [name, "--rounds", n] => (
+            *name,
+            Some(n.parse().ok().filter(|n| *n > 0).ok_or_else(usage)?),
+        ),
         _ => return Err(usage()),
     };
-    if let Some(tool) = host::ensure(&host::TOOLS)?
-        .iter()
-        .find(|tool| tool.purpose != CHECKS)
-    {
-        return Err(Error::new(format!(
-            "{} is missing ({})",
-            tool.program, tool.purpose
-        )));
-    }
-    let store = Store::of_checkout();
-    let kernel = store.kernel(Kernel::V6_12Cloud)?;
-    let programs = [
-        ("bin/workloads", std::fs::read(compile()?)?),
-        ("actions/bench", ACTION.as_bytes().to_vec()),
-    ];
-    let initrd = store.initramfs_with("bench.cpio.gz", &programs)?;
-    let contenders = [Contender::Armlet(build_armlet()?), Contender::Qemu];
-    let mut success = true;
-    for run in &RUNS {
-        let mut best: [Measured; 2] = [Measured::default(), Measured::default()];
-        for round in 1..=rounds {
-            for (contender, best) in contenders.iter().zip(&mut best) {
-                eprintln!(
-                    "bench: {} with {} CPUs, round {round}",
-                    contender.name(),
-                    run.cpus
-                );
-                best.keep_better(guest::measure(contender, run, &kernel, &initrd)?);
-            }
-        }
-        let [armlet, qemu] = &best;
-        print!("{}", table::render(run, armlet, qemu));
-        success &= table::agree(armlet, qemu);
-    }
-    Ok(success)
-}
-
-/// The purpose of the tools that only the tests use.
-const CHECKS: &str = "checks the guest's results";
-
-/// Compiles the workloads for the guest.
-fn compile() -> Result<PathBuf, Error> {
-    let source: &Path = &workspace().join("tests/guest/workloads.c");
-    let program = target().join("guests/workloads");
-    std::fs::create_dir_all(target().join("guests"))?;
-    let status = Command::new("aarch64-linux-gnu-gcc")
-        .args(["-static", "-O2", "-march=armv8-a", "-pthread", "-o"])
-        .arg(&program)
-        .arg(source)
-        .arg("-lm")
-        .status()?;
-    if status.success() {
-        Ok(program)
-    } else {
-        Err(Error::new("the workloads do not compile"))
+    match name {
+        "soft" => soft::run(rounds),
+        "kvm" => kvm::run(rounds),
+        _ => Err(usage()),
     }
 }

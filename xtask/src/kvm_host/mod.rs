@@ -21,8 +21,9 @@ use crate::host;
 use guests::{Kernel, Store};
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const USAGE: &str = "usage: cargo xtask kvm-host [--seconds N] [--nvhe] -- COMMAND...";
@@ -31,30 +32,77 @@ const KERNEL: Kernel = Kernel::V6_12Cloud;
 
 /// What to run, and where.
 #[derive(Debug, PartialEq, Eq)]
-struct Request {
+pub struct Request {
     /// Give up after this long.
-    limit: Duration,
+    pub limit: Duration,
     /// The emulated host's kernel runs at EL1, its hypervisor alone at EL2.
-    nvhe: bool,
-    command: Vec<String>,
+    pub nvhe: bool,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// What else lies in its directory: the name there, and the file here.
+    pub files: Vec<(String, PathBuf)>,
 }
 
 /// Runs the command and ends with its exit status.
 pub fn run(arguments: &[String]) -> Result<bool, Error> {
     let request = Request::parse(arguments)?;
-    let directory = target().join("kvm-host");
-    fs::create_dir_all(&directory)?;
-    let store = Store::of_checkout();
+    let directory = directory()?;
     let status = if host::accelerator("kvm").is_ok() {
-        natively(&request, &directory, &store)?
+        natively(&request, &directory)?
+            .status()?
+            .code()
+            .unwrap_or(1)
     } else {
-        let armlet = toolchain::build_armlet(&directory)?;
-        vehicle::run(&request, &directory, &store, &armlet)?
+        vehicle::run(&request, &directory, &mut std::io::stdout())?
     };
     if status != 0 {
         std::process::exit(status);
     }
     Ok(true)
+}
+
+/// Keeps what is written, and shows it on standard error as it comes.
+#[derive(Default)]
+struct Shown(Vec<u8>);
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend(bytes);
+        std::io::stderr().write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// Runs the command and returns what it printed; it is shown too.
+pub fn capture(request: &Request) -> Result<String, Error> {
+    let directory = directory()?;
+    let mut output = Shown::default();
+    let status = if host::accelerator("kvm").is_ok() {
+        let mut child = natively(request, &directory)?
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipe = child.stdout.take();
+        let mut pipe = pipe.ok_or_else(|| Error::new("no output pipe"))?;
+        std::io::copy(&mut pipe, &mut output)?;
+        child.wait()?.code().unwrap_or(1)
+    } else {
+        vehicle::run(request, &directory, &mut output)?
+    };
+    if status != 0 {
+        return Err(Error::new(format!("it ended with status {status}")));
+    }
+    Ok(String::from_utf8_lossy(&output.0).into_owned())
+}
+
+/// Where everything is kept.
+pub fn directory() -> Result<PathBuf, Error> {
+    let directory = target().join("kvm-host");
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 impl Request {
@@ -63,6 +111,7 @@ impl Request {
             limit: Duration::from_secs(600),
             nvhe: false,
             command: Vec::new(),
+            files: Vec::new(),
         };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
@@ -84,31 +133,34 @@ impl Request {
     }
 }
 
-/// Runs the command on this machine.
-fn natively(request: &Request, directory: &Path, store: &Store) -> Result<i32, Error> {
+/// The command on this machine.
+fn natively(request: &Request, directory: &Path) -> Result<Command, Error> {
     let armlet = build_armlet()?;
     let guest = directory.join("guest");
     fs::create_dir_all(&guest)?;
-    for (name, path) in guest_files(store)? {
-        fs::copy(path, guest.join(name))?;
+    for (name, path) in present(request)? {
+        let place = guest.join(name);
+        fs::create_dir_all(place.parent().unwrap_or(&guest))?;
+        fs::copy(path, place)?;
     }
     let programs = armlet.parent().into_iter().map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(programs.chain(env::split_paths(&path)));
-    let status = Command::new(&request.command[0])
+    let mut command = Command::new(&request.command[0]);
+    command
         .args(&request.command[1..])
         .current_dir(guest)
-        .env("PATH", path.map_err(|error| Error::new(error.to_string()))?)
-        .status()?;
-    Ok(status.code().unwrap_or(1))
+        .env("PATH", path.map_err(|error| Error::new(error.to_string()))?);
+    Ok(command)
 }
 
 /// What lies in the command's directory, and where it comes from.
-fn guest_files(store: &Store) -> Result<[(&'static str, PathBuf); 2], Error> {
-    Ok([
-        ("Image", store.kernel(KERNEL)?),
-        ("initramfs.cpio.gz", store.initramfs()?),
-    ])
+fn present(request: &Request) -> Result<Vec<(String, PathBuf)>, Error> {
+    let store = Store::of_checkout();
+    let mut files = request.files.clone();
+    files.push(("Image".to_owned(), store.kernel(KERNEL)?));
+    files.push(("initramfs.cpio.gz".to_owned(), store.initramfs()?));
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The emulated arm64 host: QEMU's `virt` machine with EL2, and an initramfs that holds everything.
 
-use super::{KERNEL, Request, guest_files};
+use super::{KERNEL, Request, present, toolchain};
 use crate::error::Error;
 use crate::host;
 use guests::Store;
@@ -19,20 +19,21 @@ const MEMORY: &str = "2G";
 const STATUS: &str = "ARMLET-STATUS ";
 const ACTION: &str = include_str!("../../files/kvm-host.sh");
 
-/// Runs the command and returns its exit status.
+/// Runs the command, writes its output to `output`, and returns its exit status.
 pub fn run(
     request: &Request,
     directory: &Path,
-    store: &Store,
-    armlet: &Path,
+    output: &mut (impl Write + Send),
 ) -> Result<i32, Error> {
     host::require(&[QEMU])?;
+    let armlet = toolchain::build_armlet(directory)?;
+    let store = Store::of_checkout();
     let mut files = vec![
         ("actions/kvm_host".to_owned(), ACTION.as_bytes().to_vec()),
         ("bin/armlet".to_owned(), fs::read(armlet)?),
         ("command".to_owned(), script(&request.command).into_bytes()),
     ];
-    for (name, path) in guest_files(store)? {
+    for (name, path) in present(request)? {
         files.push((format!("guest/{name}"), fs::read(path)?));
     }
     // Several may run at once, each with its own command.
@@ -61,7 +62,7 @@ pub fn run(
         .args(["-device", "virtio-serial-pci", "-device"])
         .args(["virtconsole,chardev=output", "-chardev"])
         .arg("stdio,id=output,signal=off");
-    let status = watch(&mut qemu, request.limit);
+    let status = watch(&mut qemu, request.limit, output);
     fs::remove_file(initramfs)?;
     status?.ok_or_else(|| {
         Error::new(format!(
@@ -81,7 +82,11 @@ fn script(command: &[String]) -> String {
 
 /// Runs the machine, shows its output as it comes, and returns the status that this ends with, if
 /// it does.
-fn watch(qemu: &mut Command, limit: Duration) -> Result<Option<i32>, Error> {
+fn watch(
+    qemu: &mut Command,
+    limit: Duration,
+    into: &mut (impl Write + Send),
+) -> Result<Option<i32>, Error> {
     let mut child = qemu
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -92,19 +97,22 @@ fn watch(qemu: &mut Command, limit: Duration) -> Result<Option<i32>, Error> {
         .take()
         .ok_or_else(|| Error::new("no output pipe"))?;
     let (done, finished) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let status = show(output, &mut std::io::stdout());
-        // Nobody waits any more if the time is up.
-        let _ = done.send(());
-        status
-    });
-    let in_time = finished.recv_timeout(limit).is_ok();
-    // The machine has nothing to lose: its disk is memory.
-    child.kill()?;
-    child.wait()?;
-    let status = reader
-        .join()
-        .map_err(|_| Error::new("the output reader failed"))??;
+    let (in_time, status) = std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let status = show(output, into);
+            // Nobody waits any more if the time is up.
+            let _ = done.send(());
+            status
+        });
+        let in_time = finished.recv_timeout(limit).is_ok();
+        // The machine has nothing to lose: its disk is memory.
+        let stopped = child.kill().and_then(|()| child.wait());
+        let status = reader
+            .join()
+            .map_err(|_| Error::new("the output reader failed"))?;
+        stopped?;
+        Ok::<_, Error>((in_time, status?))
+    })?;
     if !in_time {
         let seconds = limit.as_secs();
         return Err(Error::new(format!("no end after {seconds} s: stopped")));

@@ -1,0 +1,76 @@
+//! The machines that are measured, and how each is started.
+
+/// A machine to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// Our own program.
+    Armlet,
+    /// Debian's QEMU.
+    Qemu,
+}
+
+/// What a machine is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest {
+    /// The kernel's file.
+    pub kernel: &'static str,
+    /// The initial RAM disk's file.
+    pub initrd: Option<&'static str>,
+}
+
+impl Contender {
+    /// Both, in the order they run in.
+    pub const BOTH: [Self; 2] = [Self::Armlet, Self::Qemu];
+
+    /// Its name, for people and in the measurement's output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Armlet => "armlet",
+            Self::Qemu => "QEMU",
+        }
+    }
+
+    /// The shell command that starts it.
+    pub fn command(self, guest: Guest, cpus: usize, memory_mib: usize) -> String {
+        let Guest { kernel, initrd } = guest;
+        let dashes = match self {
+            Self::Armlet => "--",
+            Self::Qemu => "-",
+        };
+        let initrd = initrd.map_or_else(String::new, |file| format!(" {dashes}initrd {file}"));
+        let cmdline = "'console=ttyAMA0 quiet armlet.do=poweroff'";
+        match self {
+            Self::Armlet => format!(
+                "armlet run --accel kvm --cpus {cpus} --memory {memory_mib}M --cmdline {cmdline} \
+                 --kernel {kernel}{initrd}"
+            ),
+            // Through the loader that came with it: the host has other libraries, or none.
+            Self::Qemu => format!(
+                "qemu/ld-linux-aarch64.so.1 --library-path qemu qemu/qemu-system-aarch64 \
+                 -M virt,gic-version=3 -accel kvm -cpu host -nic none -no-reboot -display none \
+                 -monitor none -serial stdio -smp {cpus} -m {memory_mib} -append {cmdline} \
+                 -kernel {kernel}{initrd}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_get_the_same_machine() {
+        let guest = Guest {
+            kernel: "k",
+            initrd: Some("i"),
+        };
+        let [armlet, qemu] = Contender::BOTH.map(|contender| contender.command(guest, 2, 64));
+        for word in ["--cpus 2", "--memory 64M", "--kernel k", "--initrd i"] {
+            assert!(armlet.contains(word), "{armlet}");
+        }
+        for word in ["-smp 2", "-m 64", "-kernel k", "-initrd i"] {
+            assert!(qemu.contains(word), "{qemu}");
+        }
+    }
+}
