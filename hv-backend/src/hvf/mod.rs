@@ -14,6 +14,7 @@
 //! | `reset`, `identity` | a new vCPU's registers; the CPU model |
 //! | `probe` | what only a guest can tell |
 //! | `sys` | the functions of the framework; the only unsafe code |
+//! | `headers` | what a Mac's compiler checks of our numbers |
 //! | `abi`, `clock`, `timer`, `sysregs`, `debug`, `obstacle` | pure: numbers and decisions |
 //!
 //! It reaches the framework through one [`table::Table`] of functions. On a Mac the linker and `dlsym`
@@ -26,6 +27,8 @@ pub mod abi;
 mod alarm;
 mod clock;
 mod debug;
+#[cfg(test)]
+mod headers;
 mod identity;
 mod memory;
 pub mod obstacle;
