@@ -7,13 +7,14 @@ use serde_json::Value;
 
 /// Each crate of the workspace with the crates of the workspace it may use. Development
 /// dependencies count too, but for those of `tests`, whose work is to reach everything.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("aarch64", &[]),
     ("devicetree", &["aarch64"]),
     ("memory", &["aarch64"]),
     ("softcpu", &["aarch64", "memory"]),
     ("hv-backend", &["aarch64", "memory", "softcpu"]),
     ("hvf-sim", &["aarch64", "memory", "softcpu", "hv-backend"]),
+    ("hvf-probe", &["aarch64", "memory", "hv-backend"]),
     ("devices", &["aarch64", "memory"]),
     (
         "vmm",
@@ -31,6 +32,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "devicetree",
             "softcpu",
             "hv-backend",
+            "hvf-probe",
             "devices",
             "vmm",
             "guests",

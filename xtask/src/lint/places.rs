@@ -4,10 +4,11 @@ use super::{Finding, Source};
 use crate::error::Error;
 
 /// Where `unsafe` may stand, by the beginning of the path, and why.
-const UNSAFE: [(&str, &str); 7] = [
+const UNSAFE: [(&str, &str); 8] = [
     ("memory/src/", "guest memory is shared with the guest"),
     ("hv-backend/src/kvm/sys.rs", "system calls of KVM"),
     ("hv-backend/src/hvf/sys/", "calls of Hypervisor.framework"),
+    ("hvf-probe/src/raw.rs", "calls that the framework refuses"),
     (
         "hvf-sim/src/",
         "functions of C, lent memory, a shared record",
