@@ -21,7 +21,7 @@ pub struct Tool {
 
 /// What the tests and benchmarks use beyond Rust. All are optional: without one, what needs it is
 /// skipped and says so.
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 12] = [
     tool(
         "qemu-aarch64",
         "qemu-user",
@@ -64,6 +64,14 @@ pub const TOOLS: [Tool; 9] = [
         Some("python3"),
         "checks the guest's results",
     ),
+    tool("node", "nodejs", Some("node"), "lints the workflows"),
+    tool(
+        "npm",
+        "npm",
+        Some("node"),
+        "fetches the linter of workflows",
+    ),
+    tool("pip3", "python3-pip", None, "fetches the linker for Macs"),
     tool("xz", "xz-utils", Some("xz"), "checks the guest's results"),
     tool(
         "sqlite3",

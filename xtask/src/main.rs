@@ -11,7 +11,9 @@ mod fuzz;
 mod host;
 mod kvm_host;
 mod lint;
+mod macos;
 mod suite;
+mod workflows;
 
 use error::Error;
 use std::path::PathBuf;
@@ -24,7 +26,7 @@ struct Entry {
     run: fn(&[String]) -> Result<bool, Error>,
 }
 
-const COMMANDS: [Entry; 7] = [
+const COMMANDS: [Entry; 8] = [
     Entry {
         name: "demo",
         help: "set up everything and boot Linux to a shell (without a terminal: check it and power off)",
@@ -54,6 +56,11 @@ const COMMANDS: [Entry; 7] = [
         name: "kvm-host",
         help: "[--seconds N] [--nvhe] -- COMMAND...: run it where arm64 KVM works, emulated if need be",
         run: kvm_host::run,
+    },
+    Entry {
+        name: "macos",
+        help: "[PACKAGE...]: build, sign and inspect the programs for Macs, on a Mac or on Linux",
+        run: macos::run,
     },
     Entry {
         name: "guests",

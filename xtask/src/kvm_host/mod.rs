@@ -12,7 +12,7 @@
 //! and `armlet` among the programs, built from this checkout. Everything is made on first use and
 //! kept in `target/kvm-host`; the emulated host's kernel log is `target/kvm-host/console.log`.
 
-mod toolchain;
+pub mod toolchain;
 mod vehicle;
 
 use crate::command::{build_armlet, target};

@@ -54,7 +54,7 @@ pub fn build_armlet(directory: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The cross compiler, unpacked below `root` on first use.
-fn compiler(root: &Path) -> Result<PathBuf, Error> {
+pub fn compiler(root: &Path) -> Result<PathBuf, Error> {
     let wrapper = root.join("rustc");
     if wrapper.exists() {
         return Ok(wrapper);

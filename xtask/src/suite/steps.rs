@@ -3,7 +3,7 @@
 use super::{Step, Tally, cargo_test};
 use crate::command::{build_armlet, cargo, target, workspace};
 use crate::error::Error;
-use crate::{host, lint};
+use crate::{host, lint, macos, workflows};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -47,6 +47,10 @@ pub fn all() -> Result<Vec<Step>, Error> {
     ];
     steps.push(step("fuzz targets", fuzz_targets));
     steps.extend(integration_tests()?);
+    steps.push(step("workflows", || workflows::lint().map(Tally::one)));
+    steps.push(step("programs for macOS", || {
+        macos::run(&[]).map(Tally::one)
+    }));
     // Last: it needs a tool that takes minutes to build on a new machine.
     steps.push(step("dependencies", dependencies));
     steps.push(step("advisories", advisories));
