@@ -14,6 +14,7 @@ pub mod gic_state;
 pub mod id_contract;
 pub mod ids;
 pub mod machine;
+pub mod portable;
 pub mod psci;
 pub mod pstate;
 pub mod size;

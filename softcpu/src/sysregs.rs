@@ -1,14 +1,14 @@
 //! The system registers: which there are, who may access them, what reading and writing does.
 //!
-//! Two tables say it all. [`TRAITS`] has the writable bits of each register of the saved state and
-//! what else a write concerns. [`registers`] has one row for each encoding that `MRS` and `MSR` can
-//! name; everything else is undefined. The registers of the GIC's CPU interface are the owner's:
-//! accesses become events.
+//! Tables say it all. [`aarch64::portable`] has the writable bits of each register of the saved
+//! state, [`CONCERNS`] what else a write concerns. [`registers`] has one row for each encoding that
+//! `MRS` and `MSR` can name; everything else is undefined. The registers of the GIC's CPU interface
+//! are the owner's: accesses become events.
 
 use std::sync::OnceLock;
 
 use aarch64::cpu_model::{self, MPIDR_EL1};
-use aarch64::{Saved, SysReg, VcpuId, pstate};
+use aarch64::{Saved, SysReg, VcpuId, portable, pstate};
 
 use crate::cpu::{Cpu, Stop};
 use crate::fp::{fpcr, fpsr};
@@ -31,116 +31,65 @@ enum Concern {
     Debug,
 }
 
-/// How a saved register is written.
-#[derive(Clone, Copy, Debug)]
-struct Traits {
-    /// Bits that exist.
-    mask: u64,
-    /// Bits that read as one.
-    ones: u64,
-    concern: Concern,
-}
-
-/// `SCTLR_EL1`: M, A, C, SA, SA0, ITD, SED, UMA, I, DZE, UCT, nTWI, nTWE, WXN, SPAN, UCI. The
-/// model is little-endian only, so EE and E0E do not exist.
-const SCTLR_MASK: u64 = 0x048d_d39f;
-const SCTLR_ONES: u64 = 0x3050_0800;
-/// `TCR_EL1` without what later extensions added.
-const TCR_MASK: u64 = 0x77_ffff_ffbf;
-const BCR_MASK: u64 = 0x00ff_e1e7;
-const WCR_MASK: u64 = 0x1f1f_ffff;
-
-/// Registers that are not just 64 bits of storage.
-const SPECIAL: &[(Saved, u64, u64, Concern)] = &[
-    (
-        Saved::SctlrEl1,
-        SCTLR_MASK,
-        SCTLR_ONES,
-        Concern::Translation,
-    ),
-    (Saved::ActlrEl1, 0, 0, Concern::Nothing),
-    (Saved::CpacrEl1, 3 << 20, 0, Concern::Fp),
-    (Saved::Ttbr0El1, !1, 0, Concern::AddressSpace),
-    (Saved::Ttbr1El1, !1, 0, Concern::AddressSpace),
-    (Saved::TcrEl1, TCR_MASK, 0, Concern::Translation),
-    (Saved::MairEl1, u64::MAX, 0, Concern::Translation),
-    (
-        Saved::SpsrEl1,
-        pstate::DEFINED | pstate::MODE,
-        0,
-        Concern::Nothing,
-    ),
-    (Saved::EsrEl1, 0xffff_ffff, 0, Concern::Nothing),
-    (Saved::VbarEl1, !0x7ff, 0, Concern::Nothing),
-    (Saved::ContextidrEl1, 0xffff_ffff, 0, Concern::Debug),
-    (Saved::CsselrEl1, 0xf, 0, Concern::Nothing),
-    (Saved::CntkctlEl1, 0x3ff, 0, Concern::Nothing),
-    (Saved::CntpCtlEl0, 3, 0, Concern::Timer),
-    (Saved::CntpCvalEl0, u64::MAX, 0, Concern::Timer),
-    (Saved::CntvCtlEl0, 3, 0, Concern::Timer),
-    (Saved::CntvCvalEl0, u64::MAX, 0, Concern::Timer),
-    (Saved::MdccintEl1, 0x6000_0000, 0, Concern::Nothing),
-    (Saved::MdscrEl1, 0xf041, 0, Concern::Debug),
-    (Saved::OslsrEl1, 2, 8, Concern::Debug),
-    (Saved::OsdlrEl1, 1, 0, Concern::Nothing),
-    (Saved::Dbgbvr0El1, !3, 0, Concern::Debug),
-    (Saved::Dbgbvr1El1, !3, 0, Concern::Debug),
-    (Saved::Dbgbvr2El1, !3, 0, Concern::Debug),
-    (Saved::Dbgbvr3El1, !3, 0, Concern::Debug),
-    (Saved::Dbgbvr4El1, u64::MAX, 0, Concern::Debug),
-    (Saved::Dbgbvr5El1, u64::MAX, 0, Concern::Debug),
-    (Saved::Dbgbcr0El1, BCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgbcr1El1, BCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgbcr2El1, BCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgbcr3El1, BCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgbcr4El1, BCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgbcr5El1, BCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgwvr0El1, !3, 0, Concern::Debug),
-    (Saved::Dbgwvr1El1, !3, 0, Concern::Debug),
-    (Saved::Dbgwvr2El1, !3, 0, Concern::Debug),
-    (Saved::Dbgwvr3El1, !3, 0, Concern::Debug),
-    (Saved::Dbgwcr0El1, WCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgwcr1El1, WCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgwcr2El1, WCR_MASK, 0, Concern::Debug),
-    (Saved::Dbgwcr3El1, WCR_MASK, 0, Concern::Debug),
+/// What writes of these registers concern; those of the others concern nothing.
+const CONCERNS: &[(Saved, Concern)] = &[
+    (Saved::SctlrEl1, Concern::Translation),
+    (Saved::CpacrEl1, Concern::Fp),
+    (Saved::Ttbr0El1, Concern::AddressSpace),
+    (Saved::Ttbr1El1, Concern::AddressSpace),
+    (Saved::TcrEl1, Concern::Translation),
+    (Saved::MairEl1, Concern::Translation),
+    (Saved::ContextidrEl1, Concern::Debug),
+    (Saved::CntpCtlEl0, Concern::Timer),
+    (Saved::CntpCvalEl0, Concern::Timer),
+    (Saved::CntvCtlEl0, Concern::Timer),
+    (Saved::CntvCvalEl0, Concern::Timer),
+    (Saved::MdscrEl1, Concern::Debug),
+    (Saved::OslsrEl1, Concern::Debug),
+    (Saved::Dbgbvr0El1, Concern::Debug),
+    (Saved::Dbgbvr1El1, Concern::Debug),
+    (Saved::Dbgbvr2El1, Concern::Debug),
+    (Saved::Dbgbvr3El1, Concern::Debug),
+    (Saved::Dbgbvr4El1, Concern::Debug),
+    (Saved::Dbgbvr5El1, Concern::Debug),
+    (Saved::Dbgbcr0El1, Concern::Debug),
+    (Saved::Dbgbcr1El1, Concern::Debug),
+    (Saved::Dbgbcr2El1, Concern::Debug),
+    (Saved::Dbgbcr3El1, Concern::Debug),
+    (Saved::Dbgbcr4El1, Concern::Debug),
+    (Saved::Dbgbcr5El1, Concern::Debug),
+    (Saved::Dbgwvr0El1, Concern::Debug),
+    (Saved::Dbgwvr1El1, Concern::Debug),
+    (Saved::Dbgwvr2El1, Concern::Debug),
+    (Saved::Dbgwvr3El1, Concern::Debug),
+    (Saved::Dbgwcr0El1, Concern::Debug),
+    (Saved::Dbgwcr1El1, Concern::Debug),
+    (Saved::Dbgwcr2El1, Concern::Debug),
+    (Saved::Dbgwcr3El1, Concern::Debug),
 ];
 
-/// [`Traits`] of every saved register, by its number.
-static TRAITS: [Traits; Saved::COUNT] = {
-    let plain = Traits {
-        mask: u64::MAX,
-        ones: 0,
-        concern: Concern::Nothing,
-    };
-    let mut traits = [plain; Saved::COUNT];
+/// [`Concern`] of every saved register, by its number.
+static CONCERN: [Concern; Saved::COUNT] = {
+    let mut concerns = [Concern::Nothing; Saved::COUNT];
     let mut i = 0;
-    while i < SPECIAL.len() {
-        let (reg, mask, ones, concern) = SPECIAL[i];
-        traits[reg as usize] = Traits {
-            mask,
-            ones,
-            concern,
-        };
+    while i < CONCERNS.len() {
+        let (reg, concern) = CONCERNS[i];
+        concerns[reg as usize] = concern;
         i += 1;
     }
-    traits
+    concerns
 };
 
 impl Cpu {
     /// Sets a register of the saved state: the bits that exist, and what hangs on them.
     pub fn set_saved(&mut self, reg: Saved, value: u64) {
-        let Traits {
-            mask,
-            ones,
-            concern,
-        } = TRAITS[reg as usize];
-        let value = value & mask | ones;
+        let value = portable::bits(reg).kept(value);
         let (old, asid) = (self.sys[reg], self.asid());
         if matches!(reg, Saved::SpEl0 | Saved::SpEl1) {
             return self.set_stack(reg, value);
         }
         self.sys[reg] = value;
-        match concern {
+        match CONCERN[reg as usize] {
             Concern::Nothing => {}
             Concern::Translation if old == value => {}
             Concern::Translation => {

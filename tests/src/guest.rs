@@ -30,6 +30,13 @@ const TROUBLE: [&str; 12] = [
     "Kernel panic",
 ];
 
+/// The first line that no healthy guest prints.
+#[must_use]
+pub fn trouble_in(console: &str) -> Option<&str> {
+    let is_trouble = |line: &&str| TROUBLE.iter().any(|part| line.contains(part));
+    console.lines().find(is_trouble)
+}
+
 /// A guest to be started.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -276,11 +283,7 @@ impl Guest {
         {
             self.fail("the guest did not power off");
         }
-        if let Some(line) = self
-            .log
-            .iter()
-            .find(|line| TROUBLE.iter().any(|t| line.contains(t)))
-        {
+        if let Some(line) = self.log.iter().find_map(|line| trouble_in(line)) {
             self.fail(&format!("trouble in the guest: {line}"));
         }
         std::mem::take(&mut self.log)

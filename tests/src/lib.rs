@@ -3,6 +3,7 @@
 //!
 //! - [`bare`] runs small programs of a test's own on an accelerator, without the VMM.
 //! - [`guest`] boots a guest in the real `armlet` program and talks to it.
+//! - [`moving`] runs machines in this process, and moves them from one to the next.
 //! - [`program`] finds that program, and runs it for tests of its command line.
 //! - [`skip`] is how a test says that it cannot run here: loudly, and counted.
 //!
@@ -16,5 +17,6 @@
 
 pub mod bare;
 pub mod guest;
+pub mod moving;
 pub mod program;
 pub mod skip;

@@ -46,9 +46,16 @@ pub enum Start {
         set: Set,
         /// Its counter then.
         counter: CounterState,
-        /// vCPUs go at once, rather than at [`Control::resume`].
-        go: bool,
     },
+}
+
+/// What the vCPUs do once they are ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// They go.
+    Running,
+    /// They stand still until [`Control::resume`].
+    Paused,
 }
 
 /// Sets the vCPUs of a machine that has not run, or says in a line why they cannot be.
@@ -129,12 +136,18 @@ pub struct Inbox {
 
 /// Runs a machine from power-on to its end.
 pub fn run(fleet: Arc<Fleet>, board: Arc<dyn Board>, on_reset: OnReset, inbox: Inbox) -> Outcome {
-    run_from(Start::PowerOn, fleet, board, on_reset, inbox)
+    run_from(
+        (Start::PowerOn, Begin::Running),
+        fleet,
+        board,
+        on_reset,
+        inbox,
+    )
 }
 
-/// Runs a machine to its end.
+/// Runs a machine from another beginning to its end.
 pub fn run_from(
-    start: Start,
+    (start, begin): (Start, Begin),
     fleet: Arc<Fleet>,
     board: Arc<dyn Board>,
     on_reset: OnReset,
@@ -152,10 +165,10 @@ pub fn run_from(
         later: VecDeque::new(),
         threads: Vec::new(),
         on_reset,
-        life: Life::Running,
+        life: Life::Paused(None),
         epoch: Epoch::default(),
     };
-    let Err(outcome) = coordinator.live(start);
+    let Err(outcome) = coordinator.live(start, begin);
     coordinator.context.fleet.dismiss();
     for thread in coordinator.threads.drain(..) {
         // A thread that panicked has said so already.
@@ -180,16 +193,23 @@ enum Never {}
 
 /// Each step ends the machine with an `Err`, or lets it go on.
 impl Coordinator {
-    fn live(&mut self, start: Start) -> Result<Never, Outcome> {
+    fn live(&mut self, start: Start, begin: Begin) -> Result<Never, Outcome> {
         self.start_threads()?;
-        let fleet = self.context.fleet.clone();
-        fleet.gate().wait_for_all();
-        match start {
+        self.context.fleet.gate().wait_for_all();
+        self.context.board.set_stopped(true);
+        let counter = match start {
             Start::PowerOn => {
                 self.start_over()?;
-                fleet.go();
+                self.context.fleet.vm().counter()
             }
-            Start::Restored { set, counter, go } => self.take_up(set, counter, go)?,
+            Start::Restored { set, counter } => {
+                self.take_up(set, counter)?;
+                counter
+            }
+        };
+        self.life = Life::Paused(Some(counter));
+        if begin == Begin::Running {
+            self.resume()?;
         }
         loop {
             let event = match self.later.pop_front() {
@@ -291,18 +311,11 @@ impl Coordinator {
     }
 
     /// Takes up where another machine stood.
-    fn take_up(&mut self, set: Set, counter: CounterState, go: bool) -> Result<(), Outcome> {
-        let Context {
-            fleet,
-            board,
-            events: _,
-        } = &self.context;
-        board.set_stopped(true);
-        self.life = Life::Paused(Some(counter));
-        let standing = Standing { fleet, counter };
-        set(&standing).map_err(Outcome::NotRestored)?;
+    fn take_up(&self, set: Set, counter: CounterState) -> Result<(), Outcome> {
+        let fleet = &*self.context.fleet;
+        set(&Standing { fleet, counter }).map_err(Outcome::NotRestored)?;
         fleet.vm().forget_code();
-        if go { self.resume() } else { Ok(()) }
+        Ok(())
     }
 
     fn start_threads(&mut self) -> Result<(), Outcome> {

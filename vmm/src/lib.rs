@@ -13,4 +13,5 @@ pub mod machine;
 pub mod outcome;
 pub mod power;
 pub mod psci;
+pub mod state;
 pub mod vcpu;

@@ -14,6 +14,7 @@ pub mod fpcr {
     pub const RMODE: u32 = 3 << 22;
     /// Every bit that can be written.
     pub const DEFINED: u32 = FZ | DN | AHP | RMODE;
+    const _: () = assert!(DEFINED == aarch64::portable::FPCR);
 }
 
 /// Bits of FPSR: flags that accumulate until software clears them.
@@ -34,6 +35,7 @@ pub mod fpsr {
     pub const QC: u32 = 1 << 27;
     /// Every bit that can be written.
     pub const DEFINED: u32 = IOC | DZC | OFC | UFC | IXC | IDC | QC;
+    const _: () = assert!(DEFINED == aarch64::portable::FPSR);
 }
 
 /// How an exact result becomes a representable one.

@@ -6,13 +6,16 @@
 
 use std::sync::Arc;
 
+use aarch64::gic_state::GicState;
 use aarch64::machine::GICV2M;
 use aarch64::{Intid, SysReg, VcpuId};
 use devices::bus::{Bus, BusError};
 use devices::gic::{SharedGic, V2mFrame};
 use devices::irq::{IrqLine, IrqSink};
+use hv_backend::api::HostError;
 
 use crate::fleet::Fleet;
+use crate::state::RestoreError;
 
 /// The interrupt controller.
 pub enum Interrupts {
@@ -83,6 +86,26 @@ impl Interrupts {
             // The kernel takes changes of it only while no vCPU runs. A guest's kernel sets it up
             // before it takes an interrupt.
             Self::Kernel(_) => {}
+        }
+    }
+
+    /// The state to save. No vCPU runs meanwhile.
+    pub fn save(&self) -> Result<GicState, HostError> {
+        match self {
+            Self::Model(gic) => Ok(gic.save()),
+            Self::Kernel(_) => Err(HostError::Limit(
+                "saving the kernel's GIC is not built yet".into(),
+            )),
+        }
+    }
+
+    /// Takes on a saved state. No vCPU runs meanwhile.
+    pub fn restore(&self, state: &GicState) -> Result<(), RestoreError> {
+        match self {
+            Self::Model(gic) => Ok(gic.restore(state)?),
+            Self::Kernel(_) => Err(RestoreError::KernelGic(HostError::Limit(
+                "restoring the kernel's GIC is not built yet".into(),
+            ))),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | the vCPUs, their threads, the life of the machine | [`crate::fleet`], [`crate::vcpu`], [`crate::coordinator`] |
 //! | the CPU model | `cpu` |
 //! | RAM, devices, GIC: what exits reach | `platform`, `interrupts` |
+//! | saving it, and making one from what was saved | `snapshot`, with [`crate::state`] |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
 //! | the serial port's other end | [`crate::console`] |
 
@@ -13,6 +14,7 @@ mod contents;
 mod cpu;
 mod interrupts;
 mod platform;
+mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,14 +26,17 @@ use hv_backend::select::select;
 
 use crate::config::{CpuCount, MachineConfig, RamSize};
 use crate::console::Console;
-use crate::coordinator::{self, Control, Inbox, OnReset, controls};
+use crate::coordinator::{self, Begin, Control, Inbox, OnReset, Start, controls};
 use crate::fleet::Fleet;
 use crate::host::clock::Alarms;
 use crate::outcome::Outcome;
+use crate::state::Saved;
 use crate::vcpu::chain;
 use contents::Contents;
 pub use contents::starts_from;
 use platform::{Platform, Wiring};
+pub use snapshot::Saver;
+use snapshot::Shape;
 
 /// Why a machine cannot start. One line each, naming the thing and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +60,9 @@ pub fn device_tree(config: &MachineConfig) -> Result<Vec<u8>, StartError> {
 
 /// A machine that is ready to run.
 pub struct Machine {
-    cpu: CpuModel,
+    shape: Shape,
+    start: Start,
+    begin: Begin,
     fleet: Arc<Fleet>,
     platform: Arc<Platform>,
     console: Console,
@@ -75,7 +82,7 @@ impl Machine {
         // Files first: what is wrong with them does not depend on the host.
         let contents = Contents::open(&config)?;
         let hypervisor = select(config.accel).map_err(|e| StartError::Input(chain(&e)))?;
-        Self::compose(&*hypervisor, config, contents)
+        Self::compose(&*hypervisor, config, contents, None)
     }
 
     /// Makes the machine on this accelerator, whichever the configuration names.
@@ -84,24 +91,60 @@ impl Machine {
     /// As [`Machine::new`].
     pub fn on(hypervisor: &dyn Hypervisor, config: MachineConfig) -> Result<Self, StartError> {
         let contents = Contents::open(&config)?;
-        Self::compose(hypervisor, config, contents)
+        Self::compose(hypervisor, config, contents, None)
+    }
+
+    /// Makes a machine that goes on where another stood. Its kernel and initial RAM disk are those
+    /// that a reset of the guest starts from.
+    ///
+    /// # Errors
+    /// As [`Machine::new`], and when what was saved is not for this machine, or damaged. What only
+    /// shows when registers are set ends the run, with [`Outcome::NotRestored`].
+    pub fn restore(
+        hypervisor: &dyn Hypervisor,
+        config: MachineConfig,
+        saved: Saved,
+    ) -> Result<Self, StartError> {
+        let contents = Contents::open(&config)?;
+        Self::compose(hypervisor, config, contents, Some(saved))
+    }
+
+    /// The same machine, but its vCPUs stand still until [`Control::resume`].
+    #[must_use]
+    pub fn paused(self) -> Self {
+        Self {
+            begin: Begin::Paused,
+            ..self
+        }
     }
 
     fn compose(
         hypervisor: &dyn Hypervisor,
         config: MachineConfig,
         contents: Contents,
+        saved: Option<Saved>,
     ) -> Result<Self, StartError> {
         let MachineConfig {
             cpus,
             memory,
-            cpu,
+            mut cpu,
             serial,
             on_reset,
             ..
         } = config;
         let vm_config = vm_config(hypervisor.name(), hypervisor.caps(), cpus, memory)?;
+        let mut shape = Shape {
+            cpu: vm_config.cpu,
+            vcpus: vm_config.vcpus,
+            ram: contents.ram(),
+            address_bits: vm_config.address_bits,
+        };
+        if let Some(saved) = &saved {
+            let fits = snapshot::check(&saved.state.contract, shape, cpu, hypervisor.caps());
+            cpu = fits.map_err(|error| StartError::Input(chain(&error)))?;
+        }
         let (vm, cpu) = cpu::create_vm(hypervisor, vm_config, cpu)?;
+        shape.cpu = cpu;
         let fleet = Arc::new(Fleet::new(Arc::from(vm), cpus.get()));
         let (control, inbox) = controls();
         let (console, sink) = Console::open(&serial, control.clone())?;
@@ -113,8 +156,17 @@ impl Machine {
             alarms: &alarms,
         };
         let platform = Arc::new(Platform::new(wiring, contents)?);
+        let start = match saved {
+            None => {
+                platform.power_on()?;
+                Start::PowerOn
+            }
+            Some(saved) => platform.restore(saved)?,
+        };
         Ok(Self {
-            cpu,
+            shape,
+            start,
+            begin: Begin::Running,
             fleet,
             platform,
             console,
@@ -128,7 +180,17 @@ impl Machine {
     /// What the guest finds its processor to be.
     #[must_use]
     pub fn cpu_model(&self) -> CpuModel {
-        self.cpu
+        self.shape.cpu
+    }
+
+    /// What saves the machine while it runs, or rather while it is paused.
+    #[must_use]
+    pub fn saver(&self) -> Saver {
+        Saver {
+            control: self.control.clone(),
+            platform: self.platform.clone(),
+            shape: self.shape,
+        }
     }
 
     /// The machine's controls, for any thread.
@@ -143,7 +205,9 @@ impl Machine {
     /// When the console cannot start.
     pub fn run(self) -> Result<Outcome, StartError> {
         let Self {
-            cpu: _,
+            shape: _,
+            start,
+            begin,
             fleet,
             platform,
             console,
@@ -153,7 +217,7 @@ impl Machine {
             _alarms,
         } = self;
         let session = console.start(platform.uart().clone(), control)?;
-        let outcome = coordinator::run(fleet, platform, on_reset, inbox);
+        let outcome = coordinator::run_from((start, begin), fleet, platform, on_reset, inbox);
         session.finish(&outcome);
         Ok(outcome)
     }

@@ -34,14 +34,15 @@ pub struct Platform {
     // Configuration.
     contents: Contents,
     // Wiring.
-    fleet: Arc<Fleet>,
+    pub(super) fleet: Arc<Fleet>,
     bus: Bus,
-    interrupts: Interrupts,
-    uart: Arc<Pl011>,
-    rtc: Arc<Pl031>,
-    gpio: Arc<Pl061>,
+    pub(super) interrupts: Interrupts,
+    pub(super) uart: Arc<Pl011>,
+    pub(super) rtc: Arc<Pl031>,
+    pub(super) gpio: Arc<Pl061>,
     alarms: AlarmHolder,
     // State.
+    ram: Mutex<Layout>,
     power_on: Mutex<PowerOn>,
 }
 
@@ -55,7 +56,8 @@ enum PowerOn {
 }
 
 impl Platform {
-    /// Makes the devices, and loads the guest into new RAM.
+    /// Makes the devices. There is no RAM yet: [`Platform::power_on`] or [`Platform::restore`]
+    /// follows.
     pub fn new(wiring: Wiring<'_>, contents: Contents) -> Result<Self, StartError> {
         let Wiring {
             fleet,
@@ -83,8 +85,7 @@ impl Platform {
             ],
         )
         .map_err(|error| StartError::Host(error.to_string()))?;
-        let power_on = Mutex::new(PowerOn::Used);
-        let platform = Self {
+        Ok(Self {
             contents,
             fleet,
             bus,
@@ -93,11 +94,16 @@ impl Platform {
             rtc,
             gpio,
             alarms: alarms.holder(),
-            power_on,
-        };
-        let entry = platform.contents.load(&platform.new_ram()?)?;
-        *platform.power_on() = PowerOn::Fresh(entry);
-        Ok(platform)
+            ram: Mutex::default(),
+            power_on: Mutex::new(PowerOn::Used),
+        })
+    }
+
+    /// Loads the guest into new RAM.
+    pub fn power_on(&self) -> Result<(), StartError> {
+        let entry = self.contents.load(&self.new_ram()?)?;
+        *self.how_far() = PowerOn::Fresh(entry);
+        Ok(())
     }
 
     /// The serial port.
@@ -120,6 +126,7 @@ impl Platform {
             .vm()
             .map(base, region, Prot::ReadWrite)
             .map_err(host)?;
+        *self.ram() = layout.clone();
         Ok(layout)
     }
 
@@ -133,6 +140,7 @@ impl Platform {
             rtc,
             gpio,
             alarms: _,
+            ram: _,
             power_on: _,
         } = self;
         uart.reset();
@@ -145,7 +153,12 @@ impl Platform {
         contents.load(&self.new_ram()?)
     }
 
-    fn power_on(&self) -> MutexGuard<'_, PowerOn> {
+    /// RAM as it is mapped.
+    pub fn ram(&self) -> MutexGuard<'_, Layout> {
+        self.ram.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn how_far(&self) -> MutexGuard<'_, PowerOn> {
         self.power_on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,7 +216,7 @@ impl Board for Platform {
     }
 
     fn reset(&self) -> Result<Entry, String> {
-        let before = std::mem::replace(&mut *self.power_on(), PowerOn::Used);
+        let before = std::mem::replace(&mut *self.how_far(), PowerOn::Used);
         match before {
             PowerOn::Fresh(entry) => Ok(entry),
             PowerOn::Used => self.start_over().map_err(|error| error.to_string()),

@@ -111,9 +111,16 @@ proptest! {
         config.serial = vmm::config::Serial::None;
         let scripted = Scripted::new(scripts, now);
         let machine = Machine::on(&scripted, config).unwrap();
-        let control = machine.control();
+        let (control, watched) = (machine.control(), scripted.clone());
         std::thread::spawn(move || {
             std::thread::sleep(LIMIT);
+            // A busy host may need longer to begin.
+            for _ in 0..10_000 {
+                if !watched.log(VcpuId(0)).is_empty() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             control.end(Outcome::Left);
         });
         let outcome = machine.run();

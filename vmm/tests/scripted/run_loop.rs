@@ -321,7 +321,12 @@ fn a_paused_machine_can_be_visited_and_a_running_one_not() {
     assert_eq!(h.control().visit(|_| ()), None, "it is over");
     let stopped = |seen: &Seen| matches!(seen, Seen::Stopped(_));
     let stops: Vec<Seen> = h.board.seen().into_iter().filter(stopped).collect();
-    assert_eq!(stops, [Seen::Stopped(true), Seen::Stopped(false)]);
+    let [on, off] = [Seen::Stopped(true), Seen::Stopped(false)];
+    assert_eq!(
+        stops,
+        [on, off, on, off],
+        "before the start, and in the pause"
+    );
 }
 
 #[test]
