@@ -1,5 +1,6 @@
 //! Which region backs which guest physical addresses.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use aarch64::{Gpa, PAGE_SIZE};
@@ -184,6 +185,17 @@ impl Layout {
             .map_or(0, |(mapping, offset)| mapping.rights_at(offset))
     }
 
+    /// Reads from where `file` stands to guest memory from `gpa` on, at most `len` bytes; see
+    /// [`Region::read_from`].
+    ///
+    /// # Errors
+    /// When the file cannot be read, or `gpa` is not mapped.
+    pub fn read_from(&self, file: &File, gpa: Gpa, len: usize) -> std::io::Result<usize> {
+        let found = self.run(gpa, len).map_err(std::io::Error::other)?;
+        let (mapping, offset, len) = found;
+        mapping.region.read_from(file, offset, len)
+    }
+
     /// Reads an aligned u64 in one access, as the guest's own table walk does; `None` outside of
     /// memory that the guest may read, or if misaligned.
     #[must_use]
@@ -236,6 +248,22 @@ mod tests {
                 .with(Gpa(u64::MAX - 0xfff), region(1), Prot::ReadOnly)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn files_are_read_up_to_the_end_of_a_mapping() {
+        let path = std::env::temp_dir().join(format!("armlet-layout-{}", std::process::id()));
+        std::fs::write(&path, [7; 6]).unwrap();
+        let file = File::open(&path).unwrap();
+        let layout = Layout::default()
+            .with(Gpa(0x1000), region(1), Prot::ReadWrite)
+            .unwrap();
+        assert_eq!(layout.read_from(&file, Gpa(0x1ffc), 100).unwrap(), 4);
+        assert_eq!(layout.load_u64(Gpa(0x1ff8)), Some(0x0707_0707_0000_0000));
+        assert_eq!(layout.read_from(&file, Gpa(0x1000), 100).unwrap(), 2);
+        assert_eq!(layout.read_from(&file, Gpa(0x1000), 100).unwrap(), 0);
+        assert!(layout.read_from(&file, Gpa(0x2000), 1).is_err());
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

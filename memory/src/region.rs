@@ -4,10 +4,11 @@
 #![expect(unsafe_code, reason = "guest RAM is shared with running vCPUs")]
 
 use std::fmt;
+use std::fs::File;
 use std::ptr::NonNull;
 
 use aarch64::PAGE_SIZE;
-use vm_memory::{Bytes, MmapRegion, VolatileMemory};
+use vm_memory::{Bytes, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError};
 
 /// Anonymous host memory, zero-filled and paid for only where it is touched.
 pub struct Region {
@@ -134,6 +135,23 @@ impl Region {
             .as_volatile_slice()
             .write_slice(from, at)
             .map_err(|_| OutOfRegion { offset, len })
+    }
+
+    /// Reads from where `file` stands into the region, at most `len` bytes and in one call of the
+    /// host, which writes them here itself. How many; 0 at the file's end.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or they would not all fit.
+    pub fn read_from(&self, mut file: &File, offset: u64, len: usize) -> std::io::Result<usize> {
+        let at = self.check(offset, len).map_err(std::io::Error::other)?;
+        let slice = self.mmap.as_volatile_slice().subslice(at, len);
+        let mut slice = slice.map_err(std::io::Error::other)?;
+        file.read_volatile(&mut slice).map_err(|error| {
+            if let VolatileMemoryError::IOError(error) = error {
+                return error;
+            }
+            std::io::Error::other(error)
+        })
     }
 
     /// Reads a naturally aligned little-endian u64 in one access, as a table walk does.

@@ -104,8 +104,35 @@ impl Source {
         Ok(head)
     }
 
-    /// Copies a payload to the start of `span`. The number of bytes.
+    /// Puts a payload at the start of `span`. The number of bytes.
     fn copy(&self, payload: Payload, layout: &Layout, span: Span) -> Result<u64, BootError> {
+        match payload.compression {
+            None => self.read(payload, layout, span),
+            Some(_) => self.decompress(payload, layout, span),
+        }
+    }
+
+    /// Straight from the file into guest memory. Not mapped: a file that is cut off later would
+    /// take the program down with it.
+    fn read(&self, payload: Payload, layout: &Layout, span: Span) -> Result<u64, BootError> {
+        self.seek(payload)?;
+        if payload.length > span.size {
+            return Err(self.too_long(span));
+        }
+        let mut done = 0;
+        while done < payload.length {
+            let left = usize::try_from(payload.length - done).unwrap_or(usize::MAX);
+            match layout.read_from(&self.file, Gpa(span.base.0 + done), left) {
+                Ok(0) => break,
+                Ok(len) => done += len as u64,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.io(error)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn decompress(&self, payload: Payload, layout: &Layout, span: Span) -> Result<u64, BootError> {
         let mut reader = self.reader(payload)?;
         let mut chunk = vec![0; CHUNK];
         let mut copied = 0;
@@ -117,10 +144,7 @@ impl Source {
                 Err(error) => return Err(self.failed(payload, error)),
             };
             if len as u64 > span.size - copied {
-                return Err(BootError::TooLong {
-                    path: self.path(),
-                    room: span.size,
-                });
+                return Err(self.too_long(span));
             }
             layout.write(Gpa(span.base.0 + copied), &chunk[..len])?;
             copied += len as u64;
@@ -128,10 +152,8 @@ impl Source {
     }
 
     fn reader(&self, payload: Payload) -> Result<Box<dyn Read + '_>, BootError> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(payload.offset))
-            .map_err(|e| self.io(e))?;
-        let raw = file.take(payload.length);
+        self.seek(payload)?;
+        let raw = (&self.file).take(payload.length);
         Ok(match payload.compression {
             None => Box::new(raw),
             Some(Compression::Gzip) => {
@@ -143,6 +165,19 @@ impl Source {
                 Box::new(decoder.map_err(|e| self.failed(payload, std::io::Error::other(e)))?)
             }
         })
+    }
+
+    fn seek(&self, payload: Payload) -> Result<(), BootError> {
+        let start = SeekFrom::Start(payload.offset);
+        (&self.file).seek(start).map_err(|e| self.io(e))?;
+        Ok(())
+    }
+
+    fn too_long(&self, span: Span) -> BootError {
+        BootError::TooLong {
+            path: self.path(),
+            room: span.size,
+        }
     }
 
     fn failed(&self, payload: Payload, source: std::io::Error) -> BootError {
