@@ -39,7 +39,7 @@
 #define DEBUG_FS "/sys/kernel/debug"
 #define TRIGGER DEBUG_FS "/tracing/events/raw_syscalls/sys_enter"
 /* So many exits are stepped through. */
-#define STEPPED 8
+#define STEPPED 4
 /* Free running, in seconds. */
 #define WARM_UP 2
 #define COUNTED 3
