@@ -79,6 +79,23 @@ pub fn install(profile: Profile) -> &'static Table {
     Box::leak(Box::new(ffi::table(&profile)))
 }
 
+/// As [`install`], for the Mac and with the faults that [`profile::ENVIRONMENT`] names; `None` if it
+/// names nothing.
+///
+/// # Errors
+/// When it names what there is not.
+pub fn install_from_environment() -> Result<Option<&'static Table>, profile::UnknownChoice> {
+    let Some(text) = std::env::var_os(profile::ENVIRONMENT) else {
+        return Ok(None);
+    };
+    let choice: profile::Choice = text.to_string_lossy().parse()?;
+    let table = install(choice.profile);
+    for fault in choice.faults {
+        inject(fault);
+    }
+    Ok(Some(table))
+}
+
 /// Records what should not be there any more at the end: a VM, objects.
 pub fn check_leaks() {
     let mut world = world::world();

@@ -5,6 +5,7 @@
 //! - [`guest`] boots a guest in the real `armlet` program and talks to it.
 //! - [`moving`] runs machines in this process, and moves them from one to the next.
 //! - [`program`] finds that program, and runs it for tests of its command line.
+//! - [`simulated`] puts a simulator in place of Hypervisor.framework.
 //! - [`skip`] is how a test says that it cannot run here: loudly, and counted.
 //!
 //! Environment: `ARMLET_BIN` is the program (default: the release build), `ARMLET_ACCEL` the
@@ -19,4 +20,5 @@ pub mod bare;
 pub mod guest;
 pub mod moving;
 pub mod program;
+pub mod simulated;
 pub mod skip;

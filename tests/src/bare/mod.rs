@@ -35,6 +35,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use asm::X;
 
+use crate::simulated;
+
 pub use cpu::Cpu;
 pub use image::Program;
 pub use machine::Machine;
@@ -59,6 +61,8 @@ pub const MEM: X = X(27);
 /// When it does not work here: whoever names one wants it tested.
 #[must_use]
 pub fn accelerator() -> Box<dyn Hypervisor> {
+    simulated::install().unwrap_or_else(|error| panic!("{error}"));
+    simulated::verdict().unwrap_or_else(|error| panic!("the Mac complains:\n{error}"));
     let name = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
     let choice: Choice = name.parse().expect("ARMLET_ACCEL names an accelerator");
     select(choice).unwrap_or_else(|error| panic!("{error}"))

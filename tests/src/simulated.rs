@@ -1,0 +1,40 @@
+//! Hypervisor.framework on hosts that have none: the simulator in its place, for processes whose
+//! environment names a Mac (`ARMLET_HVF_SIM`, see [`hvf_sim::profile`]).
+//!
+//! A process is one Mac. [`verdict`] says whether it was treated as one must be.
+
+// UNSAFETY: hands the backend functions of C.
+#![expect(unsafe_code, reason = "functions of C by table")]
+
+use std::sync::OnceLock;
+
+/// Puts the simulator in place of the framework, once, if the environment names a Mac. Whether it
+/// does.
+///
+/// # Errors
+/// When it names one that there is not.
+pub fn install() -> Result<bool, String> {
+    static INSTALLED: OnceLock<Result<bool, String>> = OnceLock::new();
+    let install = || {
+        let table = hvf_sim::install_from_environment().map_err(|error| error.to_string())?;
+        if let Some(table) = table {
+            // SAFETY: the simulator's functions have the framework's types and keep its rules.
+            unsafe { hv_backend::hvf::register(table) };
+        }
+        Ok(table.is_some())
+    };
+    INSTALLED.get_or_init(install).clone()
+}
+
+/// What the simulated Mac has to complain of since it was asked last.
+///
+/// # Errors
+/// Its complaints, one a line.
+pub fn verdict() -> Result<(), String> {
+    let violations = hvf_sim::take_violations();
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    Err(lines.join("\n"))
+}
