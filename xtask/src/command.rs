@@ -37,6 +37,21 @@ pub fn build_armlet() -> Result<PathBuf, Error> {
     Ok(target().join("release").join("armlet"))
 }
 
+/// Builds armlet over the simulator of Hypervisor.framework and returns the path of the program.
+pub fn build_simulated_armlet() -> Result<PathBuf, Error> {
+    const PROGRAM: &str = "armlet-hvf-sim";
+    let status = cargo()
+        .args(["build", "--release", "--package", "armlet-tests"])
+        .args(["--bin", PROGRAM])
+        .status()?;
+    if !status.success() {
+        return Err(Error::new(format!(
+            "{PROGRAM} does not build; cargo says why above"
+        )));
+    }
+    Ok(target().join("release").join(PROGRAM))
+}
+
 /// A finished program: whether it succeeded, and the lines it printed.
 #[derive(Debug)]
 pub struct Finished {

@@ -1,7 +1,7 @@
 //! The steps of the tests, in the order they run.
 
 use super::{Step, Tally, cargo_test};
-use crate::command::{build_armlet, cargo, target, workspace};
+use crate::command::{build_armlet, build_simulated_armlet, cargo, target, workspace};
 use crate::error::Error;
 use crate::{host, lint, macos, workflows};
 use std::fs;
@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 
 /// The accelerators the end-to-end tests run on, each if it is there.
 const ACCELERATORS: [&str; 3] = ["soft", "kvm", "hvf"];
+
+/// The Macs that are simulated on other hosts.
+const SIMULATED_MACS: [&str; 3] = ["m1-13", "m2-15", "m4-26"];
 
 /// The test program of what all accelerators do alike.
 const CONFORMANCE: &str = "conformance";
@@ -114,6 +117,14 @@ fn integration_tests() -> Result<Vec<Step>, Error> {
                 }),
             });
         }
+        for mac in simulated_macs(&name, steps.len()) {
+            let test = name.clone();
+            steps.push(Step {
+                name: format!("{kind} on a simulated Mac, {mac}"),
+                on: "hvf-sim",
+                run: Box::new(move || simulated_test(&test, mac)),
+            });
+        }
     }
     Ok(steps)
 }
@@ -127,9 +138,42 @@ fn test_name(path: &Path) -> Option<String> {
     is_test.then(|| name.to_owned())
 }
 
-/// Runs one file of `tests/tests`. One test at a time: guests are busy enough by themselves.
+/// The simulated Macs that a test runs on: all, for what accelerators do; one, in turn, for guests,
+/// which take longer. A Mac simulates none.
+fn simulated_macs(test: &str, turn: usize) -> Vec<&'static str> {
+    if std::env::consts::OS == "macos" {
+        Vec::new()
+    } else if test == CONFORMANCE {
+        SIMULATED_MACS.to_vec()
+    } else {
+        vec![SIMULATED_MACS[turn % SIMULATED_MACS.len()]]
+    }
+}
+
+/// Runs one file of `tests/tests`.
 fn integration_test(name: &str, accelerator: &str) -> Result<Tally, Error> {
     let armlet = build_armlet()?;
+    run_integration_test(name, &armlet, &[("ARMLET_ACCEL", Path::new(accelerator))])
+}
+
+/// Runs one file of `tests/tests` on a simulated Mac.
+fn simulated_test(name: &str, mac: &str) -> Result<Tally, Error> {
+    let armlet = build_simulated_armlet()?;
+    let environment = [
+        ("ARMLET_ACCEL", Path::new("hvf")),
+        ("ARMLET_HVF_SIM", Path::new(mac)),
+    ];
+    run_integration_test(name, &armlet, &environment)
+}
+
+/// One test at a time: guests are busy enough by themselves, and a Mac gives a process one VM.
+fn run_integration_test(
+    name: &str,
+    armlet: &Path,
+    environment: &[(&str, &Path)],
+) -> Result<Tally, Error> {
+    let mut environment = environment.to_vec();
+    environment.push(("ARMLET_BIN", armlet));
     cargo_test::run(
         &[
             "--release",
@@ -140,10 +184,7 @@ fn integration_test(name: &str, accelerator: &str) -> Result<Tally, Error> {
             "--",
             "--test-threads=1",
         ],
-        &[
-            ("ARMLET_BIN", armlet.as_path()),
-            ("ARMLET_ACCEL", Path::new(accelerator)),
-        ],
+        &environment,
     )
 }
 
