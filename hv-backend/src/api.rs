@@ -13,12 +13,13 @@
 //!   from elsewhere.
 
 use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use aarch64::cpu_model::CpuModel;
 use aarch64::state::{CoreRegs, CounterState, SimdRegs};
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
-use memory::{Prot, Region};
+use memory::{PageSet, Prot, Region};
 
 /// An accelerator: makes VMs.
 pub trait Hypervisor: Send + Sync {
@@ -106,6 +107,10 @@ pub trait Vm: Send + Sync {
     /// The interrupt controller, if the host's kernel provides it. The VMM provides one otherwise,
     /// and drives [`Vcpu::set_irq`].
     fn kernel_gic(&self) -> Option<&dyn KernelGic>;
+    /// The log of memory that vCPUs write, if the accelerator keeps one.
+    fn dirty_log(&self) -> Option<&dyn DirtyLog>;
+    /// Events in place of exits and of calls, if the host's kernel offers them.
+    fn doorbells(&self) -> Option<&dyn Doorbells>;
 }
 
 /// The interrupt controller of a VM in the host's kernel: a GICv3 where [`aarch64::machine`] has
@@ -116,6 +121,72 @@ pub trait KernelGic: Send + Sync {
     /// # Errors
     /// When the host refuses, as for a number that is no SPI.
     fn set_spi(&self, intid: Intid, high: bool) -> Result<(), HostError>;
+}
+
+/// Which pages vCPUs write, for those who copy a guest's memory while it runs.
+///
+/// What the VMM writes itself, such as a device's buffers, is not in it: whoever writes guest memory
+/// for a device has to count its own pages, in a [`PageSet`] that is joined with this one's.
+pub trait DirtyLog: Send + Sync {
+    /// Begins, with no page written.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn start(&self) -> Result<(), HostError>;
+    /// The pages of the region mapped at exactly `gpa` that vCPUs wrote since the start or the last
+    /// `take`; the log is empty afterwards. vCPUs may run: a store is in this set or in the next one,
+    /// and one that is in neither yet is seen by whoever reads the pages of this set from now on.
+    ///
+    /// # Errors
+    /// When nothing is mapped at `gpa`, the log was not started or the host refuses.
+    fn take(&self, gpa: Gpa) -> Result<PageSet, HostError>;
+    /// Ends it. vCPUs run as fast as before.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn stop(&self) -> Result<(), HostError>;
+}
+
+/// Events of the host's kernel (`eventfd`) that a guest's stores signal, and that raise interrupts,
+/// without an exit or a call in between.
+pub trait Doorbells: Send + Sync {
+    /// A new event: writing a u64 adds to its count, reading one takes it all, and fails with
+    /// `WouldBlock` while it is zero.
+    ///
+    /// # Errors
+    /// When the host has no more.
+    fn event(&self) -> Result<OwnedFd, HostError>;
+    /// Makes a store of the guest signal `event` instead of being an exit.
+    ///
+    /// # Errors
+    /// When the host refuses, as for two that are alike.
+    fn bind(&self, bell: &Doorbell, event: BorrowedFd<'_>) -> Result<(), HostError>;
+    /// Undoes [`Doorbells::bind`]: such stores are exits again.
+    ///
+    /// # Errors
+    /// When there is none such.
+    fn unbind(&self, bell: &Doorbell, event: BorrowedFd<'_>) -> Result<(), HostError>;
+    /// Makes `event` raise an edge-triggered SPI whenever it is signalled.
+    ///
+    /// # Errors
+    /// When the number is no SPI, or the host refuses.
+    fn bind_spi(&self, intid: Intid, event: BorrowedFd<'_>) -> Result<(), HostError>;
+    /// Undoes [`Doorbells::bind_spi`].
+    ///
+    /// # Errors
+    /// When the number is no SPI, or the host refuses.
+    fn unbind_spi(&self, intid: Intid, event: BorrowedFd<'_>) -> Result<(), HostError>;
+}
+
+/// Which stores ring a doorbell: to an address without memory, decoded by the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doorbell {
+    /// Address.
+    pub gpa: Gpa,
+    /// Size of the store; any if `None`.
+    pub size: Option<Size>,
+    /// Value stored; any if `None`, and if the size is not given.
+    pub value: Option<u64>,
 }
 
 /// One vCPU, held by the thread that runs it.

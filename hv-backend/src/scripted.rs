@@ -18,7 +18,8 @@ use aarch64::{Gpa, Saved, SysReg, VcpuId};
 use memory::{Layout, Prot, Region};
 
 use crate::api::{
-    Caps, DebugControl, Exit, HostError, Hypervisor, IrqLine, KernelGic, Resume, Vcpu, Vm, VmConfig,
+    Caps, DebugControl, DirtyLog, Doorbells, Exit, HostError, Hypervisor, IrqLine, KernelGic,
+    Resume, Vcpu, Vm, VmConfig,
 };
 
 /// One thing a scripted vCPU does.
@@ -284,6 +285,14 @@ impl Vm for ScriptedVm {
     fn forget_code(&self) {}
 
     fn kernel_gic(&self) -> Option<&dyn KernelGic> {
+        None
+    }
+
+    fn dirty_log(&self) -> Option<&dyn DirtyLog> {
+        None
+    }
+
+    fn doorbells(&self) -> Option<&dyn Doorbells> {
         None
     }
 }

@@ -265,7 +265,10 @@ impl FrameCache {
     /// Caches that the page of `va` is the frame at `gpa` in the current mode, with the rights of
     /// `grant` as far as the frame's mapping gives them to the guest. False when there is no
     /// memory at `gpa`.
-    pub fn fill(&mut self, va: u64, gpa: Gpa, grant: Grant) -> bool {
+    ///
+    /// `store` says that a store asks. While the region logs which pages are written, only such a
+    /// page is cached for stores.
+    pub fn fill(&mut self, va: u64, gpa: Gpa, grant: Grant, store: bool) -> bool {
         let Grant {
             readable,
             writable,
@@ -281,7 +284,13 @@ impl FrameCache {
         };
         let page = va & !OFFSET_MASK;
         let readable = readable && allowed & rights::READ != 0;
-        let writable = writable && allowed & rights::WRITE != 0;
+        let mut writable = writable && allowed & rights::WRITE != 0;
+        if writable && mapping.region.is_logged() {
+            writable = store;
+            if store {
+                mapping.region.log_write(offset);
+            }
+        }
         self.entries[self.base + slot(va)] = Entry {
             read: if readable { page } else { NO_TAG },
             write: if writable { page } else { NO_TAG },
@@ -398,7 +407,7 @@ mod tests {
         let mut c = cache();
         let va = 0xffff_8000_0000_1008;
         assert!(c.atomic::<u64, false>(va).is_none());
-        assert!(c.fill(va, Gpa(0x5008), FULL));
+        assert!(c.fill(va, Gpa(0x5008), FULL, true));
         c.atomic::<u64, true>(va)
             .unwrap()
             .store(0x1122_3344_5566_7788, Ordering::Relaxed);
@@ -419,6 +428,7 @@ mod tests {
                 device: true,
                 ..FULL
             },
+            false,
         );
         assert!(c.atomic::<u64, false>(va).is_some());
         assert_eq!(c.load_misaligned::<u16>(va + 1), None);
@@ -428,11 +438,29 @@ mod tests {
     #[test]
     fn read_only_memory_never_hits_for_stores() {
         let mut c = cache();
-        assert!(c.fill(0x1000, Gpa(0x8000), FULL));
+        assert!(c.fill(0x1000, Gpa(0x8000), FULL, true));
         assert!(c.atomic::<u8, false>(0x1000).is_some());
         assert!(c.atomic::<u8, true>(0x1000).is_none());
         assert!(!c.store_misaligned::<u16>(0x1001, 1));
-        assert!(!c.fill(0x1000, Gpa(0x9000), FULL));
+        assert!(!c.fill(0x1000, Gpa(0x9000), FULL, true));
+    }
+
+    #[test]
+    fn a_logged_page_is_cached_for_stores_only_by_a_store() {
+        let mut c = cache();
+        let region = Arc::clone(&c.layout().mappings()[0].region);
+        region.start_log();
+        c.fill(0x1000, Gpa(0x4000), FULL, false);
+        assert!(c.atomic::<u8, false>(0x1000).is_some());
+        assert!(c.atomic::<u8, true>(0x1000).is_none());
+        assert!(region.take_log().is_empty());
+        c.fill(0x1000, Gpa(0x5000), FULL, true);
+        assert!(c.atomic::<u8, true>(0x1000).is_some());
+        assert_eq!(region.take_log().iter().collect::<Vec<_>>(), [1]);
+        region.stop_log();
+        c.fill(0x1000, Gpa(0x4000), FULL, false);
+        assert!(c.atomic::<u8, true>(0x1000).is_some());
+        assert!(region.take_log().is_empty());
     }
 
     #[test]
@@ -443,8 +471,8 @@ mod tests {
             ..READ
         };
         c.set_space(7);
-        c.fill(0x1000, Gpa(0x4000), global);
-        c.fill(0x2000, Gpa(0x5000), READ);
+        c.fill(0x1000, Gpa(0x4000), global, false);
+        c.fill(0x2000, Gpa(0x5000), READ, false);
         c.set_mode(Mode::User);
         assert!(c.atomic::<u8, false>(0x1000).is_none());
         c.set_mode(Mode::Kernel);
@@ -467,7 +495,7 @@ mod tests {
         for asid in 0..20 {
             c.set_space(asid);
             assert!(c.atomic::<u8, false>(0x1000).is_none());
-            c.fill(0x1000, Gpa(0x4000), READ);
+            c.fill(0x1000, Gpa(0x4000), READ, false);
         }
         c.clear();
         for asid in (0..20).rev() {

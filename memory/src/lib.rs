@@ -11,10 +11,12 @@ compile_error!("guest memory is little-endian; a big-endian host would have to s
 
 mod frames;
 mod layout;
+mod pages;
 mod region;
 pub mod rights;
 
 pub use frames::{FrameCache, Grant, Mode, Unit};
 pub use layout::{Layout, LayoutError, Mapping, Prot};
+pub use pages::PageSet;
 pub use region::{OutOfRegion, Region};
 pub use rights::Rights;

@@ -10,11 +10,14 @@ use std::ptr::NonNull;
 use aarch64::PAGE_SIZE;
 use vm_memory::{Bytes, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError};
 
+use crate::pages::{PageSet, WriteLog};
+
 /// Anonymous host memory, zero-filled and paid for only where it is touched.
 pub struct Region {
     mmap: MmapRegion,
     /// What `mmap` is a part of and does not own, if it is one.
     _whole: Option<MmapRegion>,
+    log: WriteLog,
 }
 
 /// Every region begins at a multiple of this in the host: the largest unit in which an accelerator
@@ -47,7 +50,8 @@ impl Region {
         let mmap = MmapRegion::new(bytes).map_err(std::io::Error::other)?;
         if mmap.as_ptr().align_offset(ALIGNMENT) == 0 {
             let _whole = None;
-            return Ok(Self { mmap, _whole });
+            let log = WriteLog::default();
+            return Ok(Self { mmap, _whole, log });
         }
         drop(mmap);
         Self::inside_of_more(bytes)
@@ -66,6 +70,7 @@ impl Region {
         Ok(Self {
             mmap: mmap.map_err(std::io::Error::other)?,
             _whole: Some(whole),
+            log: WriteLog::default(),
         })
     }
 
@@ -84,8 +89,8 @@ impl Region {
         // SAFETY: the caller's promise; the mapping is not taken over and never unmapped here.
         let mmap = unsafe { MmapRegion::build_raw(base.as_ptr(), size, 0, 0) };
         let mmap = mmap.map_err(std::io::Error::other)?;
-        let _whole = None;
-        Ok(Self { mmap, _whole })
+        let (_whole, log) = (None, WriteLog::default());
+        Ok(Self { mmap, _whole, log })
     }
 
     /// Bytes in the region.
@@ -109,6 +114,33 @@ impl Region {
         let offset = usize::try_from(offset).ok()?;
         // SAFETY: offset is below the size of the mapping that host_base() starts.
         Some(unsafe { self.host_base().add(offset) })
+    }
+
+    /// Begins to log which pages software CPUs write, with an empty log. Those that have a page at
+    /// hand already are to forget it ([`crate::FrameCache::clear`]) before the log is complete.
+    pub fn start_log(&self) {
+        self.log.start(self.size());
+    }
+
+    /// Ends what [`Region::start_log`] began.
+    pub fn stop_log(&self) {
+        self.log.stop();
+    }
+
+    /// Takes the pages that software CPUs wrote since the log was started or last taken. They are to
+    /// forget what they have at hand, as after the start, before anybody looks at the pages.
+    #[must_use]
+    pub fn take_log(&self) -> PageSet {
+        self.log.take(self.size())
+    }
+
+    pub(crate) fn is_logged(&self) -> bool {
+        self.log.is_on()
+    }
+
+    /// A software CPU is about to write the page at `offset`.
+    pub(crate) fn log_write(&self, offset: u64) {
+        self.log.note(offset / PAGE_SIZE);
     }
 
     /// Copies bytes out of the region.

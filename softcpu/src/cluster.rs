@@ -119,6 +119,11 @@ impl Cluster {
         self.seats.get(index)
     }
 
+    /// Makes every CPU forget its translations. When it returns, none of them uses one from before.
+    pub fn forget_translations(&self) {
+        self.broadcast(self.count(), &[Request::Everything], || {});
+    }
+
     /// Sets every CPU's event register (`SEV`).
     pub(crate) fn send_events(&self) {
         for seat in &self.seats {

@@ -138,7 +138,11 @@ impl Cpu {
             self.check_watchpoints(va, bytes, direction)?;
             self.debug.watched.push(va);
         }
-        self.frames.fill(va, t.gpa, t.grant);
+        let store = match direction {
+            Direction::Write | Direction::Update => true,
+            Direction::Read | Direction::Execute | Direction::Maintain => false,
+        };
+        self.frames.fill(va, t.gpa, t.grant, store);
         Ok(t)
     }
 

@@ -15,7 +15,7 @@ use super::sys::Framework;
 use super::sys::vcpu::Stop;
 use super::time::VmTime;
 use super::vcpu::HvfVcpu;
-use crate::api::{HostError, KernelGic, Vcpu, Vm};
+use crate::api::{DirtyLog, Doorbells, HostError, KernelGic, Vcpu, Vm};
 
 /// A vCPU as those see it who kick it.
 #[derive(Debug, Default)]
@@ -213,6 +213,14 @@ impl Vm for HvfVm {
     }
 
     fn kernel_gic(&self) -> Option<&dyn KernelGic> {
+        None
+    }
+
+    fn dirty_log(&self) -> Option<&dyn DirtyLog> {
+        None
+    }
+
+    fn doorbells(&self) -> Option<&dyn Doorbells> {
         None
     }
 }

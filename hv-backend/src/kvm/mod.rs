@@ -13,16 +13,20 @@
 //! | `vcpu` | a vCPU: the run loop's answers and exits |
 //! | `state` | a vCPU's registers |
 //! | `debug` | guest debug |
+//! | `dirty` | the log of written memory |
+//! | `doorbells` | events in place of exits and calls |
 //! | `kick` | how another thread gets a vCPU out of the guest |
 //! | `cpu_model` | the CPU model, in the identification registers |
 //! | `sys` | the system calls that `kvm-ioctls` leaves to us; the only unsafe code |
 //! | `exits`, `registers`, `obstacle` | pure: fields of exits, numbers of registers, reasons for users |
 //!
-//! Omitted so far: dirty logs, doorbells and saving the GIC. Needed of the host: Linux 6.4 (SMCCC
-//! filter, counter offset) and a GICv3.
+//! Omitted so far: saving the GIC. Needed of the host: Linux 6.4 (SMCCC filter, counter offset) and
+//! a GICv3.
 
 mod cpu_model;
 mod debug;
+mod dirty;
+mod doorbells;
 pub mod exits;
 mod gic;
 mod kick;

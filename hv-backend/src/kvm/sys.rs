@@ -7,18 +7,22 @@
 use std::arch::asm;
 use std::io::{Error, Result};
 use std::mem::{offset_of, size_of};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 use aarch64::Gpa;
 use kvm_bindings::{
-    KVM_ARM_FEATURE_ID_RANGE_SIZE, KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_enable_cap,
-    kvm_run, kvm_userspace_memory_region, reg_mask_range,
+    KVM_ARM_FEATURE_ID_RANGE_SIZE, KVM_IRQFD_FLAG_DEASSIGN, KVM_MEM_LOG_DIRTY_PAGES,
+    KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_enable_cap, kvm_ioeventfd,
+    kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd, kvm_run,
+    kvm_userspace_memory_region, reg_mask_range,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use memory::{Prot, Region};
+
+use crate::api::Doorbell;
 
 /// The flag that makes `KVM_RUN` of one vCPU return at once, in a mapping of its own: the one that
 /// `kvm-ioctls` has is borrowed by the vCPU's thread.
@@ -104,15 +108,22 @@ pub fn catch_interrupts() {
 }
 
 /// Backs guest memory from `gpa` on with `region` as the memory slot `slot`, or takes the slot
-/// away if there is no region.
+/// away if there is no region; `log` makes the kernel log which of its pages are written.
 ///
 /// The caller keeps the region until the slot is taken away, or the VM and its vCPUs are gone.
-pub fn set_slot(vm: &VmFd, slot: u32, gpa: Gpa, memory: Option<(&Region, Prot)>) -> Result<()> {
+pub fn set_slot(
+    vm: &VmFd,
+    slot: u32,
+    gpa: Gpa,
+    memory: Option<(&Region, Prot)>,
+    log: bool,
+) -> Result<()> {
     let (host, size, flags) = match memory {
         None => (0, 0, 0),
         Some((region, prot)) => {
             let flags = match prot {
                 Prot::ReadOnly => KVM_MEM_READONLY,
+                Prot::ReadWrite if log => KVM_MEM_LOG_DIRTY_PAGES,
                 Prot::ReadWrite => 0,
             };
             (region.host_base().as_ptr() as u64, region.size(), flags)
@@ -135,6 +146,8 @@ const fn write_request<T>(number: libc::Ioctl) -> libc::Ioctl {
 }
 
 const KVM_ENABLE_CAP: libc::Ioctl = write_request::<kvm_enable_cap>(0xa3);
+const KVM_IOEVENTFD: libc::Ioctl = write_request::<kvm_ioeventfd>(0x79);
+const KVM_IRQFD: libc::Ioctl = write_request::<kvm_irqfd>(0x76);
 const KVM_ARM_SET_COUNTER_OFFSET: libc::Ioctl = write_request::<kvm_arm_counter_offset>(0xb5);
 
 /// `_IOR(KVMIO, 0xb6, struct reg_mask_range)`
@@ -163,6 +176,55 @@ pub fn set_counter_offset(vm: &VmFd, offset: u64) -> Result<()> {
     let fd = vm.as_raw_fd();
     // SAFETY: as above.
     checked(unsafe { libc::ioctl(fd, KVM_ARM_SET_COUNTER_OFFSET, &raw const offset) })
+}
+
+/// A new event.
+pub fn eventfd() -> Result<OwnedFd> {
+    // SAFETY: it takes nothing but numbers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    checked(fd)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a store of the guest signal `event`, or an exit again.
+pub fn ioeventfd(vm: &VmFd, bell: &Doorbell, event: BorrowedFd<'_>, on: bool) -> Result<()> {
+    let Doorbell { gpa, size, value } = *bell;
+    let value = value.filter(|_| size.is_some());
+    let matching = u32::from(value.is_some()) << kvm_ioeventfd_flag_nr_datamatch;
+    let event = kvm_ioeventfd {
+        datamatch: value.unwrap_or(0),
+        addr: gpa.0,
+        // No length is any length.
+        len: size.map_or(0, |size| size.bytes() as u32),
+        fd: event.as_raw_fd(),
+        flags: matching | u32::from(!on) << kvm_ioeventfd_flag_nr_deassign,
+        ..kvm_ioeventfd::default()
+    };
+    let fd = vm.as_raw_fd();
+    // SAFETY: the kernel reads the structure that belongs to this request, and takes its own hold
+    // of the event.
+    checked(unsafe { libc::ioctl(fd, KVM_IOEVENTFD, &raw const event) })
+}
+
+/// Makes `event` raise the interrupt `route`, or no longer.
+pub fn irqfd(vm: &VmFd, route: u32, event: BorrowedFd<'_>, on: bool) -> Result<()> {
+    let event = kvm_irqfd {
+        fd: event.as_raw_fd() as u32,
+        gsi: route,
+        flags: if on { 0 } else { KVM_IRQFD_FLAG_DEASSIGN },
+        ..kvm_irqfd::default()
+    };
+    let fd = vm.as_raw_fd();
+    // SAFETY: as above.
+    checked(unsafe { libc::ioctl(fd, KVM_IRQFD, &raw const event) })
+}
+
+/// The size of the host's pages.
+pub fn page_size() -> u64 {
+    // SAFETY: it takes nothing but a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(0)
 }
 
 fn checked(result: libc::c_int) -> Result<()> {

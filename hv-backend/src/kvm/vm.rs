@@ -13,12 +13,12 @@ use kvm_bindings::{
     kvm_smccc_filter_action_KVM_SMCCC_FILTER_FWD_TO_USER, kvm_vcpu_init,
 };
 use kvm_ioctls::{DeviceFd, VcpuFd, VmFd};
-use memory::{Layout, LayoutError, Prot, Region};
+use memory::{Layout, LayoutError, PageSet, Prot, Region};
 
 use super::kick::Kick;
 use super::vcpu::KvmVcpu;
-use super::{cpu_model, debug, failed, gic, sys};
-use crate::api::{HostError, KernelGic, Vcpu, Vm};
+use super::{cpu_model, debug, dirty, failed, gic, sys};
+use crate::api::{DirtyLog, Doorbells, HostError, KernelGic, Vcpu, Vm};
 use crate::debug::registers::Slots;
 
 /// Functions of PSCI that leave to the VMM: numbers 0 and 2 to 31 of each width, all but
@@ -60,12 +60,21 @@ impl Shared {
 pub struct Memory {
     pub layout: Arc<Layout>,
     slots: Vec<(Gpa, u32)>,
+    /// The kernel logs which pages are written.
+    logs: bool,
 }
 
 impl Memory {
     fn free_slot(&self) -> u32 {
         let free = |slot: &u32| self.slots.iter().all(|(_, taken)| taken != slot);
         (0..u32::MAX).find(free).unwrap_or(u32::MAX)
+    }
+
+    /// The mapping that begins at `gpa`, and its slot.
+    fn mapping(&self, gpa: Gpa) -> Option<(Prot, u32, &Region)> {
+        let (_, slot) = self.slots.iter().find(|(at, _)| *at == gpa)?;
+        let (mapping, _) = self.layout.find(gpa)?;
+        Some((mapping.prot, *slot, &mapping.region))
     }
 }
 
@@ -114,6 +123,35 @@ impl KvmVm {
     }
 }
 
+impl KvmVm {
+    /// The kernel's handle of the VM.
+    pub fn fd(&self) -> &VmFd {
+        &self.vm
+    }
+
+    /// Starts or ends the log of every region that the guest may write.
+    fn log(&self, on: bool) -> Result<(), HostError> {
+        let mut memory = self.shared.memory();
+        for (gpa, _) in &memory.slots {
+            let Some((Prot::ReadWrite, slot, region)) = memory.mapping(*gpa) else {
+                continue;
+            };
+            // Only a slot that did not log begins with an empty log.
+            for log in if on { [false, true] } else { [false, false] } {
+                let backing = Some((region, Prot::ReadWrite));
+                sys::set_slot(&self.vm, slot, *gpa, backing, log).map_err(os(SET_SLOT))?;
+            }
+            if on {
+                region.start_log();
+            } else {
+                region.stop_log();
+            }
+        }
+        memory.logs = on;
+        Ok(())
+    }
+}
+
 fn make_vcpu(vm: &VmFd, id: VcpuId) -> Result<VcpuFd, HostError> {
     let fd = vm.create_vcpu(id.0.into());
     let fd = fd.map_err(failed("KVM_CREATE_VCPU"))?;
@@ -131,7 +169,7 @@ fn set_counter_offset(vm: &VmFd, offset: u64) -> Result<(), HostError> {
 }
 
 /// As [`failed`], for calls of our own.
-fn os(call: &'static str) -> impl FnOnce(std::io::Error) -> HostError {
+pub fn os(call: &'static str) -> impl FnOnce(std::io::Error) -> HostError {
     move |source| HostError::Os { call, source }
 }
 
@@ -175,7 +213,11 @@ impl Vm for KvmVm {
         let layout = memory.layout.with(gpa, region.clone(), prot);
         let layout = layout.map_err(refused(gpa))?;
         let slot = memory.free_slot();
-        sys::set_slot(&self.vm, slot, gpa, Some((&region, prot))).map_err(os(SET_SLOT))?;
+        let backing = Some((&*region, prot));
+        sys::set_slot(&self.vm, slot, gpa, backing, memory.logs).map_err(os(SET_SLOT))?;
+        if memory.logs {
+            region.start_log();
+        }
         memory.layout = Arc::new(layout);
         memory.slots.push((gpa, slot));
         Ok(())
@@ -186,7 +228,9 @@ impl Vm for KvmVm {
         let (layout, region) = memory.layout.without(gpa).map_err(refused(gpa))?;
         let found = memory.slots.iter().position(|(at, _)| *at == gpa);
         let at = found.ok_or_else(|| refused(gpa)(LayoutError::Unmapped(gpa)))?;
-        sys::set_slot(&self.vm, memory.slots[at].1, gpa, None).map_err(os(SET_SLOT))?;
+        let slot = memory.slots[at].1;
+        sys::set_slot(&self.vm, slot, gpa, None, false).map_err(os(SET_SLOT))?;
+        region.stop_log();
         memory.layout = Arc::new(layout);
         memory.slots.swap_remove(at);
         Ok(region)
@@ -238,6 +282,36 @@ impl Vm for KvmVm {
 
     fn kernel_gic(&self) -> Option<&dyn KernelGic> {
         Some(self)
+    }
+
+    fn dirty_log(&self) -> Option<&dyn DirtyLog> {
+        Some(self)
+    }
+
+    fn doorbells(&self) -> Option<&dyn Doorbells> {
+        Some(self)
+    }
+}
+
+impl DirtyLog for KvmVm {
+    fn start(&self) -> Result<(), HostError> {
+        self.log(true)
+    }
+
+    fn take(&self, gpa: Gpa) -> Result<PageSet, HostError> {
+        let memory = self.shared.memory();
+        if !memory.logs {
+            return Err(HostError::BadState("the dirty log was not started".into()));
+        }
+        let mapping = memory.mapping(gpa).ok_or_else(|| dirty::nothing_at(gpa))?;
+        match mapping {
+            (Prot::ReadOnly, _, region) => Ok(PageSet::empty(region.size())),
+            (Prot::ReadWrite, slot, region) => dirty::take(&self.vm, slot, region),
+        }
+    }
+
+    fn stop(&self) -> Result<(), HostError> {
+        self.log(false)
     }
 }
 

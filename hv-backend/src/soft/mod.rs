@@ -4,6 +4,7 @@
 //! vCPUs run in parallel. The GIC is the VMM's: its system registers leave as exits.
 
 mod clock;
+mod dirty;
 mod vcpu;
 mod vm;
 

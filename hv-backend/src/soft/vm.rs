@@ -10,8 +10,9 @@ use softcpu::cluster::{Clock, Cluster};
 use softcpu::{Cpu, Interpreter};
 
 use super::clock::HostClock;
+use super::dirty::SoftLog;
 use super::vcpu::SoftVcpu;
-use crate::api::{HostError, KernelGic, Vcpu, Vm};
+use crate::api::{DirtyLog, Doorbells, HostError, KernelGic, Vcpu, Vm};
 
 /// Decoded instructions that all vCPUs of a VM keep together, 24 bytes each.
 const DECODED_OPS: usize = 800_000;
@@ -72,6 +73,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct SoftVm {
     shared: Arc<Shared>,
+    log: SoftLog,
     bound: Mutex<Vec<bool>>,
 }
 
@@ -85,8 +87,10 @@ impl SoftVm {
             layout_version: AtomicU64::new(0),
             code_version: AtomicU64::new(0),
         };
+        let shared = Arc::new(shared);
         Self {
-            shared: Arc::new(shared),
+            log: SoftLog::new(Arc::clone(&shared)),
+            shared,
             bound: Mutex::new(vec![false; usize::from(vcpus)]),
         }
     }
@@ -102,14 +106,17 @@ fn refused(gpa: Gpa) -> impl FnOnce(LayoutError) -> HostError {
 impl Vm for SoftVm {
     fn map(&self, gpa: Gpa, region: Arc<Region>, prot: Prot) -> Result<(), HostError> {
         self.shared
-            .change_layout(|layout| Ok((layout.with(gpa, region, prot)?, ())))
-            .map_err(refused(gpa))
+            .change_layout(|layout| Ok((layout.with(gpa, Arc::clone(&region), prot)?, ())))
+            .map_err(refused(gpa))?;
+        self.log.mapped(&region);
+        Ok(())
     }
 
     fn unmap(&self, gpa: Gpa) -> Result<Arc<Region>, HostError> {
-        self.shared
-            .change_layout(|layout| layout.without(gpa))
-            .map_err(refused(gpa))
+        let region = self.shared.change_layout(|layout| layout.without(gpa));
+        let region = region.map_err(refused(gpa))?;
+        region.stop_log();
+        Ok(region)
     }
 
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {
@@ -164,6 +171,14 @@ impl Vm for SoftVm {
     }
 
     fn kernel_gic(&self) -> Option<&dyn KernelGic> {
+        None
+    }
+
+    fn dirty_log(&self) -> Option<&dyn DirtyLog> {
+        Some(&self.log)
+    }
+
+    fn doorbells(&self) -> Option<&dyn Doorbells> {
         None
     }
 }

@@ -8,6 +8,8 @@
 
 mod calls;
 mod debug;
+mod dirty;
+mod doorbells;
 mod interrupts;
 mod kicks;
 mod memory;

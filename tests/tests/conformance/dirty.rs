@@ -1,0 +1,188 @@
+//! The log of memory that vCPUs write.
+
+use std::sync::Arc;
+
+use aarch64::machine::RAM_BASE;
+use aarch64::{Gpa, PAGE_SIZE, Size, VcpuId};
+use armlet_tests::bare::asm::{Writeback, X};
+use armlet_tests::bare::{Cpu, DATA, MEM, Machine, guest, image, watched};
+use armlet_tests::skip::skip;
+use hv_backend::api::{DirtyLog, Exit, Resume};
+use memory::{PageSet, Prot, Region};
+
+/// The number of the page of `DATA`.
+const FIRST: u64 = image::DATA / PAGE_SIZE;
+/// Above the machine's RAM, where the page table maps cacheable memory.
+const HIGH: Gpa = Gpa(RAM_BASE.0 + 0x100_0000);
+
+/// The log of the VM, started; if there is none, the test is skipped.
+fn log_of<'a>(test: &str, machine: &'a Machine) -> Option<&'a dyn DirtyLog> {
+    let log = machine.vm().dirty_log();
+    match log {
+        Some(log) => log.start().expect("it starts"),
+        None => skip(test, "the accelerator keeps no dirty log"),
+    }
+    log
+}
+
+fn pages(set: &PageSet) -> Vec<u64> {
+    set.iter().collect()
+}
+
+fn take(log: &dyn DirtyLog) -> Vec<u64> {
+    pages(&log.take(RAM_BASE).expect("RAM begins there"))
+}
+
+#[test]
+fn pages_are_logged_that_the_guest_writes() {
+    watched(|| {
+        let page = PAGE_SIZE as u32;
+        let mut cpu = guest(|a| {
+            let (at, far) = (X(1), X(2));
+            a.mov(at, DATA.0).mov(far, DATA.0 + 8 * PAGE_SIZE);
+            let top = a.here();
+            a.load(Size::D, X(0), at, 0)
+                .store(Size::B, X(0), at, 0)
+                .load(Size::D, X(0), far, 0)
+                .add_imm(at, at, page / 2)
+                .add_imm(at, at, page / 2)
+                .report(at)
+                .b(top);
+        });
+        let machine = Arc::clone(&cpu.machine);
+        assert_eq!(cpu.report(), DATA.0 + PAGE_SIZE);
+        let Some(log) = log_of("dirty log", &machine) else {
+            return;
+        };
+        assert!(take(log).is_empty(), "what was before does not count");
+        for n in 1..4 {
+            assert_eq!(cpu.report(), DATA.0 + (n + 1) * PAGE_SIZE);
+            assert_eq!(take(log), [FIRST + n], "the one since the last time");
+        }
+        for n in 4..7 {
+            assert_eq!(cpu.report(), DATA.0 + (n + 1) * PAGE_SIZE);
+        }
+        assert_eq!(take(log), [FIRST + 4, FIRST + 5, FIRST + 6]);
+        log.stop().expect("it stops");
+        assert_eq!(cpu.report(), DATA.0 + 8 * PAGE_SIZE);
+        assert!(log.take(RAM_BASE).is_err(), "it is off");
+        log.start().expect("it starts again");
+        assert!(take(log).is_empty());
+    });
+}
+
+#[test]
+fn a_page_written_again_is_logged_again() {
+    watched(|| {
+        let mut cpu = guest(|a| {
+            let top = a.here();
+            a.store(Size::D, X(0), MEM, 8)
+                .add_imm(X(0), X(0), 1)
+                .report(X(0))
+                .b(top);
+        });
+        let machine = Arc::clone(&cpu.machine);
+        let Some(log) = log_of("dirty log", &machine) else {
+            return;
+        };
+        for n in 1..20 {
+            assert_eq!(cpu.report(), n);
+            assert_eq!(take(log), [FIRST]);
+        }
+    });
+}
+
+/// A store that is executed for the guest counts as one of it.
+#[test]
+fn half_a_pair_is_logged_too() {
+    watched(|| {
+        let end = RAM_BASE.0 + image::BYTES;
+        let mut cpu = guest(|a| {
+            a.mov(X(0), 5).mov(X(1), end - 8);
+            a.store_pair(Size::D, X(0), X(0), X(1), 0);
+        });
+        let machine = Arc::clone(&cpu.machine);
+        let Some(log) = log_of("dirty log", &machine) else {
+            return;
+        };
+        let exit = cpu.go();
+        assert!(matches!(exit, Exit::MmioWrite { gpa: Gpa(at), .. } if at == end));
+        cpu.settle(Resume::Done);
+        assert_eq!(take(log), [image::BYTES / PAGE_SIZE - 1]);
+    });
+}
+
+#[test]
+fn memory_mapped_while_it_is_on_is_logged_from_the_start() {
+    watched(|| {
+        let mut cpu = guest(|a| {
+            a.mov(X(1), HIGH.0);
+            let top = a.here();
+            a.store_moving(Size::D, X(0), X(1), 8, Writeback::Post);
+            a.report(X(1)).b(top);
+        });
+        let machine = Arc::clone(&cpu.machine);
+        let Some(log) = log_of("dirty log", &machine) else {
+            return;
+        };
+        let region = Arc::new(Region::new(16 * PAGE_SIZE).expect("memory"));
+        let vm = machine.vm();
+        assert!(log.take(HIGH).is_err(), "nothing is there");
+        vm.map(HIGH, region, Prot::ReadWrite).expect("room");
+        assert_eq!(cpu.report(), HIGH.0 + 8);
+        assert_eq!(pages(&log.take(HIGH).expect("it is mapped")), [0]);
+        assert!(take(log).is_empty(), "RAM was not written");
+    });
+}
+
+/// No store is lost between two sets, however the taking falls: the guest counts in one page after
+/// the other, and each count it reaches has to be in the copy that the log keeps up to date.
+#[test]
+fn a_copy_kept_by_the_log_is_never_behind() {
+    watched(|| {
+        const PAGES: u64 = 4;
+        let machine = Machine::new(
+            1,
+            &armlet_tests::bare::Program::new(|a| {
+                let (count, at) = (X(0), X(1));
+                let again = a.here();
+                a.add_imm(count, count, 1).mov(at, DATA.0);
+                for _ in 0..PAGES {
+                    a.store(Size::D, count, at, 0);
+                    a.add_imm(at, at, 0x800).add_imm(at, at, 0x800);
+                }
+                a.b(again);
+            }),
+        );
+        let Some(log) = log_of("dirty log", &machine) else {
+            return;
+        };
+        let running = Arc::clone(&machine);
+        let vcpu = std::thread::spawn(move || {
+            let mut cpu = Cpu::bind(&running, VcpuId(0));
+            assert_eq!(cpu.go(), Exit::Kicked);
+        });
+        while count(&machine, PAGES - 1) == 0 {
+            std::thread::yield_now();
+        }
+        let mut copy = [0; PAGES as usize];
+        for _ in 0..300 {
+            let before: Vec<u64> = (0..PAGES).map(|n| count(&machine, n)).collect();
+            for page in take(log) {
+                if let Some(n) = page.checked_sub(FIRST).filter(|n| *n < PAGES) {
+                    copy[n as usize] = count(&machine, n);
+                }
+            }
+            for (copied, before) in copy.iter().zip(&before) {
+                assert!(copied >= before, "{copied} was copied, {before} was there");
+            }
+        }
+        machine.kick(VcpuId(0));
+        vcpu.join().expect("the vCPU ends");
+        assert!(copy.iter().all(|count| *count > 0), "it went on counting");
+    });
+}
+
+fn count(machine: &Machine, page: u64) -> u64 {
+    machine.peek(Gpa(DATA.0 + page * PAGE_SIZE))
+}
