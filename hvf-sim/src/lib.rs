@@ -11,7 +11,7 @@
 //! - [`violations`]: whoever breaks a rule that a Mac might let pass is told on.
 //! - State that no document gives a value for is poison; so is the exit record between runs.
 //! - [`inject`]: rare things happen when asked for.
-//! - [`script`]: exits can be prepared instead of made.
+//! - [`script()`]: exits can be prepared instead of made.
 //!
 //! Not here: `hv_gic`, EL2 for guests, SME state (its size is there to be asked), the software CPU's
 //! own limits (its guests cannot use what its `portable` model does not have, even where the
