@@ -112,6 +112,13 @@ pub const TARGETS: &[Target] = &[
         weight: 16,
     },
     Target {
+        name: "machine_state",
+        run: targets::state::machine_state,
+        seeds: no_seeds,
+        longest: 512,
+        weight: 4,
+    },
+    Target {
         name: "peripherals",
         run: targets::peripherals::peripherals,
         seeds: no_seeds,

@@ -104,7 +104,7 @@ fn icc(bytes: &mut Bytes<'_>) -> SysReg {
     }
 }
 
-fn damage(state: &mut GicState, bytes: &mut Bytes<'_>) {
+pub(super) fn damage(state: &mut GicState, bytes: &mut Bytes<'_>) {
     let GicState {
         ctlr,
         spis,

@@ -9,3 +9,4 @@ pub mod layout;
 pub mod machine;
 pub mod peripherals;
 pub mod psci;
+pub mod state;

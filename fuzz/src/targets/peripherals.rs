@@ -151,7 +151,7 @@ fn restore(devices: &Devices, bytes: &mut Bytes<'_>) {
 }
 
 /// A saved UART with some damage.
-fn uart_state(mut state: Pl011State, bytes: &mut Bytes<'_>) -> Pl011State {
+pub(super) fn uart_state(mut state: Pl011State, bytes: &mut Bytes<'_>) -> Pl011State {
     let damage = bytes.value() as u32;
     let Pl011State {
         rx_fifo,
