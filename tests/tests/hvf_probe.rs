@@ -28,10 +28,9 @@ fn report(profile: Profile, kicks: u32) -> Value {
     report
 }
 
+/// What the report has there; nothing, if it has nothing.
 fn at<'a>(report: &'a Value, path: &str) -> &'a Value {
-    report
-        .pointer(path)
-        .unwrap_or_else(|| panic!("nothing at {path} of {report:#}"))
+    report.pointer(path).unwrap_or(&Value::Null)
 }
 
 #[test]
