@@ -1,10 +1,10 @@
 //! CPU models: [`CpuModel`], and what the identification registers of `portable` say.
 //!
-//! `portable` is the least that every accelerator can offer: ARMv8.0-A with FP and AdvSIMD, and the few
-//! later extensions that all hosts of interest have (CRC32, LSE, RDM, AES and PMULL, SHA1, SHA256,
-//! DotProd, LRCPC, DC CVAP, PAN). The software CPU implements exactly this, other accelerators
-//! mask their hosts' registers down to it. Not here: AArch32, EL2, EL3, PMU, SVE, 64K pages,
-//! hardware management of access flags.
+//! `portable` is the least that every accelerator can offer: ARMv8.0-A with FP and AdvSIMD, and the
+//! few later extensions that all hosts of interest have (CRC32, LSE, RDM, AES and PMULL, SHA1,
+//! SHA256, FP16, DotProd, LRCPC, DC CVAP, PAN). The software CPU implements exactly this, other
+//! accelerators mask their hosts' registers down to it; [`crate::id_contract`] says how. Not here:
+//! AArch32, EL2, EL3, PMU, SVE, 64K pages, hardware management of access flags.
 //!
 //! Registers that depend on the vCPU or its state are the accelerator's: `MPIDR_EL1` (see
 //! [`mpidr`]), `DCZID_EL0.DZP`, `CCSIDR_EL1` (see [`ccsidr`]).
@@ -99,9 +99,15 @@ pub const PORTABLE: &[IdRegister] = &[
     id(
         "ID_AA64PFR0_EL1",
         SysReg::new(3, 0, 0, 4, 0),
-        // EL0 and EL1 AArch64 only; GIC system registers; CSV2 and CSV3: no speculation to defend
+        // EL0 and EL1 AArch64 only; half precision in FP and AdvSIMD; GIC system registers; CSV2 and CSV3: no speculation to defend
         // against that the host has not defended against already.
-        field(0, 1) | field(4, 1) | field(24, 1) | field(56, 1) | field(60, 1),
+        field(0, 1)
+            | field(4, 1)
+            | field(16, 1)
+            | field(20, 1)
+            | field(24, 1)
+            | field(56, 1)
+            | field(60, 1),
     ),
     id("ID_AA64PFR1_EL1", SysReg::new(3, 0, 0, 4, 1), 0),
     id(
@@ -194,7 +200,7 @@ mod tests {
         let value = |op1, crm, op2| id_register(SysReg::new(3, op1, 0, crm, op2));
         assert_eq!(value(0, 6, 0), Some(0x0000_1000_1021_1120));
         assert_eq!(value(0, 7, 0), Some(0x0f10_0022));
-        assert_eq!(value(0, 4, 0), Some(0x1100_0000_0100_0011));
+        assert_eq!(value(0, 4, 0), Some(0x1100_0000_0111_0011));
         assert_eq!(value(0, 5, 0), Some(0x1030_5006));
         assert_eq!(value(0, 2, 3), Some(0), "AArch32 registers are zero");
         assert_eq!(value(0, 0, 4), None);

@@ -74,8 +74,8 @@ const ROWS: &[(Saved, u64, u64)] = &[
     (Saved::Dbgwcr3El1, WCR, 0),
 ];
 
-/// Bits of `FPCR`: FZ, DN, AHP and the rounding mode.
-pub const FPCR: u32 = 0x07c0_0000;
+/// Bits of `FPCR`: FZ16, FZ, DN, AHP and the rounding mode.
+pub const FPCR: u32 = 0x07c8_0000;
 /// Bits of `FPSR`: the exception flags and QC.
 pub const FPSR: u32 = 0x0800_009f;
 

@@ -189,6 +189,17 @@ const CALLS: &[Register] = &[
     row((3, 3, 4, 2, 1), Read::Call(Cpu::read_daif), Write::Call(Cpu::write_daif), BOTH),
     row((3, 3, 4, 4, 0), Read::Call(read_fpcr), Write::Call(write_fpcr), BOTH),
     row((3, 3, 4, 4, 1), Read::Call(read_fpsr), Write::Call(write_fpsr), BOTH),
+    // The model has no RAS, but a guest that started where it could not be hidden may come here: no
+    // errors are recorded or deferred.
+    row((3, 0, 5, 3, 0), Read::Constant(0), Write::No, NOBODY), // ERRIDR_EL1
+    row((3, 0, 5, 3, 1), Read::Constant(0), Write::Ignore, NOBODY), // ERRSELR_EL1
+    row((3, 0, 5, 4, 0), Read::Constant(0), Write::No, NOBODY), // ERXFR_EL1
+    row((3, 0, 5, 4, 1), Read::Constant(0), Write::Ignore, NOBODY), // ERXCTLR_EL1
+    row((3, 0, 5, 4, 2), Read::Constant(0), Write::Ignore, NOBODY), // ERXSTATUS_EL1
+    row((3, 0, 5, 4, 3), Read::Constant(0), Write::Ignore, NOBODY), // ERXADDR_EL1
+    row((3, 0, 5, 5, 0), Read::Constant(0), Write::Ignore, NOBODY), // ERXMISC0_EL1
+    row((3, 0, 5, 5, 1), Read::Constant(0), Write::Ignore, NOBODY), // ERXMISC1_EL1
+    row((3, 0, 12, 1, 1), Read::Constant(0), Write::Ignore, NOBODY), // DISR_EL1
     row((3, 0, 12, 0, 1), Read::Constant(0), Write::No, NOBODY), // RVBAR_EL1
     row((3, 0, 12, 1, 0), Read::Call(read_isr), Write::No, NOBODY),
     row((3, 3, 13, 0, 2), Read::Saved(Saved::TpidrEl0), Write::Saved(Saved::TpidrEl0), BOTH),

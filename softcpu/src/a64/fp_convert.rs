@@ -5,7 +5,7 @@ use super::field::{bit, bits, rd, reg, rn};
 use super::fp_lanes::{Done, One, size};
 use super::fp_ops::{FromGeneral, ToGeneral, mode};
 use crate::emitter::{Args, Emitter};
-use crate::fp::{Arith, Double, Format, Single};
+use crate::fp::{Arith, Double, Format, Fp16, Single};
 use crate::table::{Kind, Table};
 
 fn to_general_args(insn: u32) -> Option<Args> {
@@ -96,6 +96,10 @@ const K: Kind = Kind::Simd;
 /// Adds the rows of this class.
 #[rustfmt::skip]
 pub fn rows<E: Emitter>(t: &mut Table<E>) {
+    t.row(K, "FMOV (H to W)", "00011110 11100110 000000.. ........", to_general_args, fmov_to_general::<E, Fp16>);
+    t.row(K, "FMOV (W to H)", "00011110 11100111 000000.. ........", from_general_args, fmov_from_general::<E, Fp16>);
+    t.row(K, "FMOV (H to X)", "10011110 11100110 000000.. ........", to_general_args, fmov_to_general::<E, Fp16>);
+    t.row(K, "FMOV (X to H)", "10011110 11100111 000000.. ........", from_general_args, fmov_from_general::<E, Fp16>);
     t.row(K, "FMOV (S to W)", "00011110 00100110 000000.. ........", to_general_args, fmov_to_general::<E, Single>);
     t.row(K, "FMOV (W to S)", "00011110 00100111 000000.. ........", from_general_args, fmov_from_general::<E, Single>);
     t.row(K, "FMOV (D to X)", "10011110 01100110 000000.. ........", to_general_args, fmov_to_general::<E, Double>);
@@ -105,6 +109,8 @@ pub fn rows<E: Emitter>(t: &mut Table<E>) {
 
     macro_rules! forms {
         ($name:literal $type21:literal $fields:literal $args:ident $exec:ident $($param:expr),*) => {
+            t.row(K, concat!($name, " (W, H)"), concat!("00011110 11", $type21, $fields), $args, $exec::<E, Fp16, $({ $param }),*, false>);
+            t.row(K, concat!($name, " (X, H)"), concat!("10011110 11", $type21, $fields), $args, $exec::<E, Fp16, $({ $param }),*, true>);
             t.row(K, concat!($name, " (W, S)"), concat!("00011110 00", $type21, $fields), $args, $exec::<E, Single, $({ $param }),*, false>);
             t.row(K, concat!($name, " (W, D)"), concat!("00011110 01", $type21, $fields), $args, $exec::<E, Double, $({ $param }),*, false>);
             t.row(K, concat!($name, " (X, S)"), concat!("10011110 00", $type21, $fields), $args, $exec::<E, Single, $({ $param }),*, true>);

@@ -149,17 +149,26 @@ impl<F: Arith, O: Fp2, const Q: bool> Vec2 for Pairs<F, O, Q> {
     }
 }
 
-/// An operation across the four lanes of a vector of singles, in the order of the pseudocode's
-/// Reduce: neighbours first.
+/// An operation across all lanes, of 128 bits if `Q`, in the order of the pseudocode's Reduce:
+/// neighbours first.
 #[derive(Debug)]
-pub(super) struct Across<F, O>(PhantomData<(F, O)>);
+pub(super) struct Across<F, O, const Q: bool>(PhantomData<(F, O)>);
 
-impl<F: Arith, O: Fp2> Vec1 for Across<F, O> {
+impl<F: Arith, O: Fp2, const Q: bool> Vec1 for Across<F, O, Q> {
     #[inline]
     fn eval(env: &mut FpEnv, _imm: u32, a: u128) -> u128 {
-        let low = O::eval::<F>(env, lane::<F>(a, 0), lane::<F>(a, 1));
-        let high = O::eval::<F>(env, lane::<F>(a, 2), lane::<F>(a, 3));
-        in_lane::<F>(0, O::eval::<F>(env, low, high))
+        let mut values = [0; 8];
+        let mut count = lanes::<F>(Q) as usize;
+        for (i, value) in (0..).zip(&mut values[..count]) {
+            *value = lane::<F>(a, i);
+        }
+        while count > 1 {
+            count /= 2;
+            for i in 0..count {
+                values[i] = O::eval::<F>(env, values[2 * i], values[2 * i + 1]);
+            }
+        }
+        in_lane::<F>(0, values[0])
     }
 }
 

@@ -1,7 +1,7 @@
 //! Scalar FP data processing (C4.1.96, "Floating-point data-processing" and its neighbours): one,
 //! two and three sources, compare, conditional compare and select, immediate.
 //!
-//! Half precision exists only as source and destination of FCVT: `portable` has no FEAT_FP16.
+//! Half precision of FCVT is [`Half`], which FPCR.AHP changes; of everything else, [`Fp16`].
 
 use core::marker::PhantomData;
 
@@ -12,7 +12,7 @@ use super::fp_ops::{
     Sqrt, Sub, mode,
 };
 use crate::emitter::{Args, Emitter, Int2, Scalar1, Scalar2, Scalar3};
-use crate::fp::{self, Arith, Double, Format, FpEnv, Half, Single};
+use crate::fp::{self, Arith, Double, Format, Fp16, FpEnv, Half, Single};
 use crate::table::{Kind, Table};
 
 /// Rd, Rn and Rm as vector registers.
@@ -193,6 +193,7 @@ const K: Kind = Kind::Simd;
 fn one_source_rows<E: Emitter>(t: &mut Table<E>) {
     macro_rules! unary {
         ($name:literal $opcode:literal $($exec:tt)*) => {
+            t.row(K, concat!($name, " (scalar, H)"), concat!("00011110 111", $opcode, "10000.. ........"), dn_args, unary!(@ Fp16 $($exec)*));
             t.row(K, concat!($name, " (scalar, S)"), concat!("00011110 001", $opcode, "10000.. ........"), dn_args, unary!(@ Single $($exec)*));
             t.row(K, concat!($name, " (scalar, D)"), concat!("00011110 011", $opcode, "10000.. ........"), dn_args, unary!(@ Double $($exec)*));
         };
@@ -216,6 +217,7 @@ fn one_source_rows<E: Emitter>(t: &mut Table<E>) {
     t.row(K, "FCVT (D to H)", "00011110 01100011 110000.. ........", dn_args, fcvt::<E, Double, Half>);
     t.row(K, "FCVT (H to S)", "00011110 11100010 010000.. ........", dn_args, fcvt::<E, Half, Single>);
     t.row(K, "FCVT (H to D)", "00011110 11100010 110000.. ........", dn_args, fcvt::<E, Half, Double>);
+    t.row(K, "FMOV (scalar, immediate, H)", "00011110 111..... ...10000 000.....", fmov_imm_args::<Fp16>, fmov_imm::<E, Fp16>);
     t.row(K, "FMOV (scalar, immediate, S)", "00011110 001..... ...10000 000.....", fmov_imm_args::<Single>, fmov_imm::<E, Single>);
     t.row(K, "FMOV (scalar, immediate, D)", "00011110 011..... ...10000 000.....", fmov_imm_args::<Double>, fmov_imm::<E, Double>);
 }
@@ -224,6 +226,7 @@ fn one_source_rows<E: Emitter>(t: &mut Table<E>) {
 fn source_rows<E: Emitter>(t: &mut Table<E>) {
     macro_rules! binary {
         ($name:literal $opcode:literal $op:ident) => {
+            t.row(K, concat!($name, " (scalar, H)"), concat!("00011110 111.....", $opcode, "10.. ........"), dnm_args, scalar2::<E, Fp16, $op>);
             t.row(K, concat!($name, " (scalar, S)"), concat!("00011110 001.....", $opcode, "10.. ........"), dnm_args, scalar2::<E, Single, $op>);
             t.row(K, concat!($name, " (scalar, D)"), concat!("00011110 011.....", $opcode, "10.. ........"), dnm_args, scalar2::<E, Double, $op>);
         };
@@ -240,6 +243,7 @@ fn source_rows<E: Emitter>(t: &mut Table<E>) {
 
     macro_rules! ternary {
         ($name:literal $o1:literal $o0:literal $op:ident) => {
+            t.row(K, concat!($name, " (H)"), concat!("00011111 11", $o1, ".....", $o0, "....... ........"), dnma_args, scalar3::<E, Fp16, $op>);
             t.row(K, concat!($name, " (S)"), concat!("00011111 00", $o1, ".....", $o0, "....... ........"), dnma_args, scalar3::<E, Single, $op>);
             t.row(K, concat!($name, " (D)"), concat!("00011111 01", $o1, ".....", $o0, "....... ........"), dnma_args, scalar3::<E, Double, $op>);
         };
@@ -254,6 +258,7 @@ fn source_rows<E: Emitter>(t: &mut Table<E>) {
 fn compare_rows<E: Emitter>(t: &mut Table<E>) {
     macro_rules! both {
         ($name:literal $fields:literal $args:ident $exec:ident $($signal:literal)?) => {
+            t.row(K, concat!($name, " (H)"), concat!("00011110 111", $fields), $args, $exec::<E, Fp16 $(, { $signal })?>);
             t.row(K, concat!($name, " (S)"), concat!("00011110 001", $fields), $args, $exec::<E, Single $(, { $signal })?>);
             t.row(K, concat!($name, " (D)"), concat!("00011110 011", $fields), $args, $exec::<E, Double $(, { $signal })?>);
         };

@@ -1,6 +1,7 @@
 //! Advanced SIMD copy, scalar copy and modified immediate (C4.1.97).
 //!
-//! Half-precision `FMOV` (immediate) is not part of the CPU model.
+//! Of the modified immediates, FMOV of half precision stands apart: its `cmode` is that of the
+//! others, and bit 11 tells them apart.
 
 use aarch64::Size;
 
@@ -140,6 +141,22 @@ fn expand_double(imm8: u32) -> u64 {
     u64::from(bits(imm8, 7, 1)) << 63 | exponent << 54 | u64::from(bits(imm8, 0, 6)) << 48
 }
 
+fn expand_half(imm8: u32) -> u64 {
+    let exponent = if bit(imm8, 6) { 0x3 } else { 0x4 };
+    u64::from(bits(imm8, 7, 1) << 15 | exponent << 12 | bits(imm8, 0, 6) << 6)
+}
+
+/// `k` is Q.
+fn half_imm_args(insn: u32) -> Option<Args> {
+    let half = expand_half(bits(insn, 16, 3) << 5 | bits(insn, 5, 5));
+    Some(Args {
+        d: reg(insn, 0),
+        imm: half * 0x0001_0001_0001_0001,
+        k: bits(insn, 30, 1) as u16,
+        ..Args::default()
+    })
+}
+
 /// `k` is Q. The complement is taken here.
 fn imm_args(insn: u32) -> Option<Args> {
     let (op, cmode) = (bit(insn, 29), bits(insn, 12, 4));
@@ -204,6 +221,7 @@ pub fn rows<E: Emitter>(t: &mut Table<E>) {
     t.row(S, "SMOV (W, B)", "00001110 000....1 001011.. ........", to_general_args::<0>, smov::<E, 0, false>);
     t.row(S, "SMOV (W, H)", "00001110 000...10 001011.. ........", to_general_args::<1>, smov::<E, 1, false>);
 
+    t.row(S, "FMOV (vector, immediate, half)", "0.001111 00000... 111111.. ........", half_imm_args, movi);
     macro_rules! imm {
         ($($name:literal $q:literal $op:literal $cmode:literal $f:expr;)*) => {$(
             t.row(S, $name, concat!("0", $q, $op, "0111100000...", $cmode, "01.........."), imm_args, $f);

@@ -13,14 +13,14 @@ use super::fp_ops::{
 };
 use super::fp_scalar::dn_args;
 use crate::emitter::{Args, Emitter, Int2, Scalar1, Vec1, Vec2};
-use crate::fp::{self, Double, Format, FpEnv, Half, Single};
+use crate::fp::{self, Double, Format, Fp16, FpEnv, Half, Single};
 use crate::table::{Kind, Table};
 
-/// `k` is the number of fraction bits, from immh:immb. Its leading one, which tells the width of
-/// an element, is fixed in the rows.
+/// `k` is the number of fraction bits, from immh:immb. Its leading one, which is the width of an
+/// element, is fixed in the rows.
 fn fixed_args(insn: u32) -> Option<Args> {
     let immhb = bits(insn, 16, 7);
-    let twice_width = if immhb >= 64 { 128 } else { 64 };
+    let twice_width = 2 << immhb.ilog2();
     dn_args(insn).map(|a| Args {
         k: (twice_width - immhb) as u16,
         ..a
@@ -29,10 +29,10 @@ fn fixed_args(insn: u32) -> Option<Args> {
 
 /// Copies a value of format `F` to every lane.
 const fn every_lane<F: Format>(value: u64) -> u64 {
-    if F::WIDTH == 32 {
-        value << 32 | value
-    } else {
-        value
+    match F::WIDTH {
+        16 => value * 0x0001_0001_0001_0001,
+        32 => value << 32 | value,
+        _ => value,
     }
 }
 
@@ -180,6 +180,8 @@ pub fn rows<E: Emitter>(t: &mut Table<E>) {
 fn vector_rows<E: Emitter>(t: &mut Table<E>) {
     macro_rules! vector {
         ($name:literal $u:literal $a:literal $opcode:literal $($exec:tt)*) => {
+            t.row(K, concat!($name, " (vector, 4H)"), concat!("00", $u, "01110 ", $a, "111100", $opcode, "10.. ........"), dn_args, vector!(@ Fp16 false $($exec)*));
+            t.row(K, concat!($name, " (vector, 8H)"), concat!("01", $u, "01110 ", $a, "111100", $opcode, "10.. ........"), dn_args, vector!(@ Fp16 true $($exec)*));
             t.row(K, concat!($name, " (vector, 2S)"), concat!("00", $u, "01110 ", $a, "010000", $opcode, "10.. ........"), dn_args, vector!(@ Single false $($exec)*));
             t.row(K, concat!($name, " (vector, 4S)"), concat!("01", $u, "01110 ", $a, "010000", $opcode, "10.. ........"), dn_args, vector!(@ Single true $($exec)*));
             t.row(K, concat!($name, " (vector, 2D)"), concat!("01", $u, "01110 ", $a, "110000", $opcode, "10.. ........"), dn_args, vector!(@ Double true $($exec)*));
@@ -226,6 +228,7 @@ fn vector_rows<E: Emitter>(t: &mut Table<E>) {
 fn scalar_rows<E: Emitter>(t: &mut Table<E>) {
     macro_rules! scalar {
         ($name:literal $u:literal $a:literal $opcode:literal $op:ty) => {
+            t.row(K, concat!($name, " (SIMD scalar, H)"), concat!("01", $u, "11110 ", $a, "111100", $opcode, "10.. ........"), dn_args, scalar1::<E, Fp16, $op>);
             t.row(K, concat!($name, " (SIMD scalar, S)"), concat!("01", $u, "11110 ", $a, "010000", $opcode, "10.. ........"), dn_args, scalar1::<E, Single, $op>);
             t.row(K, concat!($name, " (SIMD scalar, D)"), concat!("01", $u, "11110 ", $a, "110000", $opcode, "10.. ........"), dn_args, scalar1::<E, Double, $op>);
         };
@@ -271,6 +274,9 @@ fn width_rows<E: Emitter>(t: &mut Table<E>) {
 fn fixed_rows<E: Emitter>(t: &mut Table<E>) {
     macro_rules! fixed {
         ($name:literal $u:literal $opcode:literal $op:ty) => {
+            t.row(K, concat!($name, " (fixed-point, 4H)"), concat!("00", $u, "01111 0001....", $opcode, "1.. ........"), fixed_args, vector1::<E, Each<Fp16, $op, false>>);
+            t.row(K, concat!($name, " (fixed-point, 8H)"), concat!("01", $u, "01111 0001....", $opcode, "1.. ........"), fixed_args, vector1::<E, Each<Fp16, $op, true>>);
+            t.row(K, concat!($name, " (fixed-point, H)"), concat!("01", $u, "11111 0001....", $opcode, "1.. ........"), fixed_args, scalar1::<E, Fp16, $op>);
             t.row(K, concat!($name, " (fixed-point, 2S)"), concat!("00", $u, "01111 001.....", $opcode, "1.. ........"), fixed_args, vector1::<E, Each<Single, $op, false>>);
             t.row(K, concat!($name, " (fixed-point, 4S)"), concat!("01", $u, "01111 001.....", $opcode, "1.. ........"), fixed_args, vector1::<E, Each<Single, $op, true>>);
             t.row(K, concat!($name, " (fixed-point, 2D)"), concat!("01", $u, "01111 01......", $opcode, "1.. ........"), fixed_args, vector1::<E, Each<Double, $op, true>>);

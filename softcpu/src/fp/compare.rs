@@ -9,8 +9,8 @@ use super::{Arith, Format, FpEnv, fpsr};
 /// Flushes a denormal to zero if FPCR asks for it: the part of FPUnpack that comparisons need.
 #[inline(always)]
 fn flush<F: Format>(env: &mut FpEnv, bits: u64) -> u64 {
-    if env.flushes() && F::is_denormal(bits) {
-        env.raise(fpsr::IDC);
+    if env.flushes::<F>() && F::is_denormal(bits) {
+        env.raise(F::FLUSHED);
         return bits & F::SIGN;
     }
     bits & F::MASK

@@ -7,7 +7,7 @@ use super::{Double, Format, FpEnv, Rounding, Single, fpsr};
 /// `a` of format `From` as a `To`, rounded as FPCR says.
 #[inline]
 pub fn convert<From: Format, To: Format>(env: &mut FpEnv, a: u64) -> u64 {
-    if From::FLUSHABLE && To::FRAC > From::FRAC {
+    if !From::ALTERNATIVE && To::FRAC > From::FRAC {
         // Widening a normal number is exact, and only moves its fields.
         let magnitude = a & From::MAGNITUDE;
         if magnitude.wrapping_sub(From::MIN_NORMAL) < From::INFINITY - From::MIN_NORMAL {
@@ -35,7 +35,7 @@ fn convert_with<From: Format, To: Format>(env: &mut FpEnv, a: u64, mode: Roundin
         mant,
     } = unpack::<From>(env, a);
     // Only a conversion to half precision can meet a format without infinities and NaNs.
-    let alternative = !To::FLUSHABLE && env.alt_half();
+    let alternative = To::ALTERNATIVE && env.alt_half();
     match class {
         Class::Nan => {
             if alternative || From::is_signalling(a) {

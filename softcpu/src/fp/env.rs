@@ -4,6 +4,8 @@ use super::Format;
 
 /// Bits of FPCR that this CPU model implements.
 pub mod fpcr {
+    /// Flush denormalised half precision inputs and outputs of arithmetic to zero.
+    pub const FZ16: u32 = 1 << 19;
     /// Flush denormalised single and double precision inputs and outputs to zero.
     pub const FZ: u32 = 1 << 24;
     /// Every NaN result is the default NaN.
@@ -13,7 +15,7 @@ pub mod fpcr {
     /// Rounding mode field.
     pub const RMODE: u32 = 3 << 22;
     /// Every bit that can be written.
-    pub const DEFINED: u32 = FZ | DN | AHP | RMODE;
+    pub const DEFINED: u32 = FZ16 | FZ | DN | AHP | RMODE;
     const _: () = assert!(DEFINED == aarch64::portable::FPCR);
 }
 
@@ -84,10 +86,10 @@ impl FpEnv {
         Rounding::from_rmode(self.fpcr >> 22)
     }
 
-    /// True if denormals are flushed to zero.
+    /// True if denormals of format `F` are flushed to zero.
     #[inline(always)]
-    pub const fn flushes(&self) -> bool {
-        self.fpcr & fpcr::FZ != 0
+    pub const fn flushes<F: Format>(&self) -> bool {
+        self.fpcr & F::FLUSH != 0
     }
 
     /// True if NaN results are replaced by the default NaN.
@@ -96,7 +98,7 @@ impl FpEnv {
         self.fpcr & fpcr::DN != 0
     }
 
-    /// True if half precision means the alternative format.
+    /// True if half precision means the alternative format to conversions.
     #[inline(always)]
     pub const fn alt_half(&self) -> bool {
         self.fpcr & fpcr::AHP != 0

@@ -49,7 +49,7 @@ pub fn recip_estimate<F: Arith>(env: &mut FpEnv, a: u64) -> u64 {
         let infinite = overflows_to_infinity(env.rounding(), sign);
         return F::with_sign(sign, if infinite { F::INFINITY } else { F::MAX_NORMAL });
     }
-    if env.flushes() && exp >= F::BIAS - 1 {
+    if env.flushes::<F>() && exp >= F::BIAS - 1 {
         env.raise(fpsr::UFC);
         return F::with_sign(sign, 0);
     }

@@ -1,6 +1,6 @@
 //! The interchange formats (A1.4.1 to A1.4.4) as types, and the operations that only touch bits.
 
-use super::FpEnv;
+use super::{FpEnv, fpcr, fpsr};
 
 /// A binary floating-point format, described by its field widths.
 pub trait Format: Copy + core::fmt::Debug + 'static {
@@ -34,8 +34,12 @@ pub trait Format: Copy + core::fmt::Debug + 'static {
     const BIAS: i32 = (1 << (Self::EXP - 1)) - 1;
     /// Exponent of the smallest normal.
     const MIN_EXP: i32 = 1 - Self::BIAS;
-    /// True if FPCR.FZ applies to this format (it does not to half precision).
-    const FLUSHABLE: bool = true;
+    /// The bit of FPCR that flushes denormalised values of this format to zero.
+    const FLUSH: u32 = fpcr::FZ;
+    /// What a flushed input raises.
+    const FLUSHED: u32 = fpsr::IDC;
+    /// True if FPCR.AHP can give the format its alternative meaning.
+    const ALTERNATIVE: bool = false;
 
     /// The sign bit of `bits`.
     #[inline(always)]
@@ -68,9 +72,12 @@ pub trait Format: Copy + core::fmt::Debug + 'static {
     }
 }
 
-/// Half precision, IEEE or alternative as FPCR.AHP says. Only for conversions.
+/// Half precision of conversions: IEEE or alternative as FPCR.AHP says, and never flushed.
 #[derive(Clone, Copy, Debug)]
 pub struct Half;
+/// Half precision of arithmetic (FEAT_FP16): always IEEE.
+#[derive(Clone, Copy, Debug)]
+pub struct Fp16;
 /// Single precision.
 #[derive(Clone, Copy, Debug)]
 pub struct Single;
@@ -81,7 +88,15 @@ pub struct Double;
 impl Format for Half {
     const WIDTH: u32 = 16;
     const EXP: u32 = 5;
-    const FLUSHABLE: bool = false;
+    const FLUSH: u32 = 0;
+    const ALTERNATIVE: bool = true;
+}
+
+impl Format for Fp16 {
+    const WIDTH: u32 = 16;
+    const EXP: u32 = 5;
+    const FLUSH: u32 = fpcr::FZ16;
+    const FLUSHED: u32 = 0;
 }
 
 impl Format for Single {
@@ -107,6 +122,34 @@ pub trait Arith: Format {
     fn fast_sqrt(env: &mut FpEnv, a: u64) -> Option<u64>;
     /// `a * b + c`, rounded once.
     fn fast_mul_add(env: &mut FpEnv, c: u64, a: u64, b: u64) -> Option<u64>;
+}
+
+/// Hosts have no operators for it.
+impl Arith for Fp16 {
+    #[inline(always)]
+    fn fast_add(_env: &mut FpEnv, _a: u64, _b: u64) -> Option<u64> {
+        None
+    }
+
+    #[inline(always)]
+    fn fast_mul(_env: &mut FpEnv, _a: u64, _b: u64) -> Option<u64> {
+        None
+    }
+
+    #[inline(always)]
+    fn fast_div(_env: &mut FpEnv, _a: u64, _b: u64) -> Option<u64> {
+        None
+    }
+
+    #[inline(always)]
+    fn fast_sqrt(_env: &mut FpEnv, _a: u64) -> Option<u64> {
+        None
+    }
+
+    #[inline(always)]
+    fn fast_mul_add(_env: &mut FpEnv, _c: u64, _a: u64, _b: u64) -> Option<u64> {
+        None
+    }
 }
 
 /// Clears the sign (FPAbs): never an exception, NaNs included.

@@ -1,14 +1,14 @@
 //! Arm floating point in integer arithmetic: exact results and exact FPSR flags on any host.
 //!
 //! Models the shared floating-point pseudocode of the Arm ARM (J1.3, "shared/functions/float") for
-//! half (conversions only, IEEE and alternative), single and double precision: NaN propagation and
+//! half (alternative too, in conversions), single and double precision: NaN propagation and
 //! default NaNs, flush-to-zero, the four FPCR rounding modes plus ties-away and round-to-odd,
 //! tininess detected before rounding, and the cumulative exception flags.
 //!
 //! # Shape
 //!
 //! Values are bit patterns in the low bits of a `u64`, the format is a type parameter
-//! ([`Half`], [`Single`], [`Double`]), and [`FpEnv`] carries FPCR in and FPSR out:
+//! ([`Half`] in conversions, [`Fp16`], [`Single`], [`Double`]), and [`FpEnv`] carries FPCR in and FPSR out:
 //! `fp::add::<Double>(&mut env, a, b)`. Upper bits of inputs beyond the format are ignored, those
 //! of results are zero.
 //!
@@ -20,7 +20,7 @@
 //!
 //! # Omitted
 //!
-//! Trapped exceptions (`portable` has none), FEAT_FP16 arithmetic, BFloat16, FEAT_AFP, FEAT_RPRES.
+//! Trapped exceptions (`portable` has none), BFloat16, FEAT_AFP, FEAT_RPRES.
 
 mod arith;
 mod compare;
@@ -48,7 +48,7 @@ pub use estimate::{
     unsigned_rsqrt_estimate,
 };
 pub use fma::{mul_add, mul_sub, neg_mul_add, neg_mul_sub, recip_step, rsqrt_step};
-pub use format::{Arith, Double, Format, Half, Single, abs, neg};
+pub use format::{Arith, Double, Format, Fp16, Half, Single, abs, neg};
 pub use int::{IntType, from_int, to_int};
 pub use round_int::{Exactness, round_to_integral};
 

@@ -106,7 +106,7 @@ pub(super) fn round_with<F: Format>(env: &mut FpEnv, mode: Rounding, value: Exac
     if inexact && mode == Rounding::Odd {
         magnitude |= 1;
     }
-    if !F::FLUSHABLE && env.alt_half() {
+    if F::ALTERNATIVE && env.alt_half() {
         // The alternative format uses the last binade for numbers, and has no infinity.
         if magnitude > F::MAGNITUDE || biased > F::EXP_ONES {
             env.raise(fpsr::IOC);
@@ -128,7 +128,7 @@ pub(super) fn round_with<F: Format>(env: &mut FpEnv, mode: Rounding, value: Exac
 #[cold]
 fn round_denormal<F: Format>(env: &mut FpEnv, mode: Rounding, value: Exact) -> u64 {
     let Exact { sign, exp, mant } = value;
-    if F::FLUSHABLE && env.flushes() {
+    if env.flushes::<F>() {
         env.raise(fpsr::UFC);
         return F::with_sign(sign, 0);
     }

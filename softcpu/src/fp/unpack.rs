@@ -58,8 +58,8 @@ pub(super) fn unpack<F: Format>(env: &mut FpEnv, bits: u64) -> Unpacked {
         if frac == 0 {
             return Unpacked::special(sign, Class::Zero);
         }
-        if F::FLUSHABLE && env.flushes() {
-            env.raise(fpsr::IDC);
+        if env.flushes::<F>() {
+            env.raise(F::FLUSHED);
             return Unpacked::special(sign, Class::Zero);
         }
         let shift = frac.leading_zeros();
@@ -72,7 +72,7 @@ pub(super) fn unpack<F: Format>(env: &mut FpEnv, bits: u64) -> Unpacked {
             mant: frac << shift,
         };
     }
-    if field == F::EXP_ONES && (F::FLUSHABLE || !env.alt_half()) {
+    if field == F::EXP_ONES && !(F::ALTERNATIVE && env.alt_half()) {
         let class = if frac == 0 {
             Class::Infinity
         } else {

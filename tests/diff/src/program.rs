@@ -161,8 +161,8 @@ fn is_maintenance(insn: u32) -> bool {
     insn & 0xfff8_0000 == 0xd508_0000
 }
 
-/// `MSR FPCR` and the bits that armlet's model has; the oracle's has also AArch32 and FEAT_FP16.
-const MSR_FPCR: (u32, u64) = (0xd51b_4400, 0x07c0_0000);
+/// `MSR FPCR` and the bits that armlet's model has; the oracle's has also AArch32.
+const MSR_FPCR: (u32, u64) = (0xd51b_4400, 0x07c8_0000);
 /// The same for `MSR FPSR`.
 const MSR_FPSR: (u32, u64) = (0xd51b_4420, 0x0800_009f);
 

@@ -156,7 +156,7 @@ fn half_vector(rng: &mut Rng, kind: u64) -> u64 {
         1 => lanes(16, integer_lane),
         2 => lanes(32, integer_lane),
         3 => integer_lane(rng, 64),
-        4 => lanes(16, |rng, _| half(rng)),
+        4 | 13..=14 => lanes(16, |rng, _| half(rng)),
         5..=8 => lanes(32, |rng, _| single(rng)),
         9..=12 => double(rng),
         _ => rng.bits(),
@@ -174,17 +174,21 @@ pub fn vector(rng: &mut Rng, kind: u64) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
-/// FPCR: all rounding modes; FZ, DN and AHP now and then.
+/// FPCR: all rounding modes; FZ16, FZ, DN and AHP now and then.
 fn fpcr(rng: &mut Rng) -> u64 {
     let r = rng.bits();
     let one_in_four = |at: u32| u64::from(r >> at & 3 == 0);
     let mode = if r & 1 == 0 { 0 } else { r >> 1 & 3 };
-    mode << 22 | one_in_four(8) << 24 | one_in_four(10) << 25 | one_in_four(12) << 26
+    mode << 22
+        | one_in_four(6) << 19
+        | one_in_four(8) << 24
+        | one_in_four(10) << 25
+        | one_in_four(12) << 26
 }
 
 /// A random state.
 pub fn state(rng: &mut Rng) -> State {
-    let kind = rng.below(14);
+    let kind = rng.below(16);
     State {
         x: std::array::from_fn(|_| general(rng)),
         sp: general(rng) & !15,
