@@ -1,6 +1,7 @@
 //! The command line, as text: what may be written, and its help. Whether it makes a machine is
 //! for [`vmm::config`] to say.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -122,20 +123,37 @@ pub enum Stop {
 }
 
 /// Reads the command line.
-pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, Stop> {
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    let args: Vec<OsString> = args.into_iter().collect();
     use ErrorKind::{
         DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand as NothingGiven, DisplayVersion,
     };
-    Cli::try_parse_from(args).map_err(|error| {
+    Cli::try_parse_from(&args).map_err(|error| {
         let kind = error.kind();
         if matches!(kind, DisplayHelp | DisplayVersion) {
             Stop::Show(error.to_string())
+        } else if let Some(name) = not_text(&args).filter(|_| kind == ErrorKind::InvalidUtf8) {
+            Stop::Wrong(format!("{name}: not UTF-8; try 'armlet run --help'"))
         } else if kind == NothingGiven {
             Stop::Wrong("nothing to do; try 'armlet --help'".into())
         } else {
             Stop::Wrong(one_line(&error.to_string()))
         }
     })
+}
+
+/// The argument that has to be UTF-8 and is not: the one that is refused even if all others are.
+/// File names need not be.
+fn not_text(args: &[OsString]) -> Option<String> {
+    let lossy = |arg: &OsString| OsString::from(arg.to_string_lossy().into_owned());
+    let suspects = (0..args.len()).filter(|&n| args[n].to_str().is_none());
+    let refused = |&n: &usize| {
+        let alone = args.iter().enumerate();
+        let alone = alone.map(|(m, arg)| if m == n { arg.clone() } else { lossy(arg) });
+        Cli::try_parse_from(alone).is_err_and(|error| error.kind() == ErrorKind::InvalidUtf8)
+    };
+    let found = suspects.into_iter().find(refused);
+    found.map(|n| args[n].to_string_lossy().into_owned())
 }
 
 /// Clap's message without its usage and hints, in one line.

@@ -6,8 +6,9 @@
 
 mod args;
 mod doctor;
+mod words;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use vmm::config::MachineConfig;
 use vmm::host::{signals, tty};
 use vmm::machine::{Machine, StartError, device_tree, starts_from};
 use vmm::outcome::Outcome;
+use words::{complain, complain_on_new_line, say};
 
 /// The guest powered off, or did what it was asked to.
 const DONE: u8 = 0;
@@ -34,20 +36,15 @@ struct Failure(u8, String);
 #[must_use]
 pub fn main() -> ExitCode {
     tty::restore_on_panic();
-    let status = match args::parse(std::env::args_os()) {
-        Ok(cli) => start(cli).unwrap_or_else(|Failure(status, line)| {
-            complain(&line);
-            status
-        }),
-        Err(Stop::Show(text)) => {
-            say(text.trim_end());
-            DONE
-        }
-        Err(Stop::Wrong(line)) => {
-            complain(&line);
-            BAD_INPUT
-        }
+    let done = match args::parse(std::env::args_os()) {
+        Ok(cli) => start(cli),
+        Err(Stop::Show(text)) => show(text.trim_end()),
+        Err(Stop::Wrong(line)) => Err(Failure(BAD_INPUT, line)),
     };
+    let status = done.unwrap_or_else(|Failure(status, line)| {
+        complain(&line);
+        status
+    });
     ExitCode::from(status)
 }
 
@@ -55,11 +52,15 @@ fn start(cli: Cli) -> Result<u8, Failure> {
     start_logs(cli.verbose)?;
     match cli.command {
         Command::Run(run) => run_machine(*run),
-        Command::Doctor => {
-            doctor::run();
-            Ok(DONE)
-        }
+        Command::Doctor => show(&doctor::report()),
     }
+}
+
+/// What the user asked to read.
+fn show(text: &str) -> Result<u8, Failure> {
+    let failed = |error| format!("cannot write to standard output: {error}");
+    say(text).map_err(|error| Failure(HOST_FAILED, failed(error)))?;
+    Ok(DONE)
 }
 
 fn start_logs(verbose: u8) -> Result<(), Failure> {
@@ -129,8 +130,9 @@ fn report(outcome: Outcome) -> Result<u8, Failure> {
         Outcome::Left => complain_on_new_line("left the guest"),
         Outcome::Signal(signal) => signals::end_by(signal),
         Outcome::GuestFailed { reason, registers } => {
-            let text = format!("{reason}\n{registers}");
-            return Err(Failure(GUEST_FAILED, text.trim_end().to_owned()));
+            complain(&reason);
+            words::add(&registers);
+            return Ok(GUEST_FAILED);
         }
         Outcome::HostFailed(reason) => return Err(Failure(HOST_FAILED, reason)),
         Outcome::NotRestored(reason) => return Err(Failure(BAD_INPUT, reason)),
@@ -145,20 +147,4 @@ impl From<StartError> for Failure {
             StartError::Host(line) => Self(HOST_FAILED, line),
         }
     }
-}
-
-/// A line on standard output. Who closed it does not want the line.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// As [`complain`], below whatever is on the terminal.
-fn complain_on_new_line(line: &str) {
-    let _ = writeln!(std::io::stderr());
-    complain(line);
-}
-
-/// A line on standard error.
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "armlet: {line}");
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use aarch64::cpu_model::CpuModel;
+pub use aarch64::cpu_model::CpuModel;
 use aarch64::state::{CoreRegs, CounterState, SimdRegs};
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
 use memory::{PageSet, Prot, Region};

@@ -1,0 +1,64 @@
+//! What the command says, and where.
+
+use std::io::{ErrorKind, Result, Write, stderr, stdout};
+
+/// Text on standard output, and the end of its line. Who closed it does not want it.
+///
+/// # Errors
+/// When it cannot be written for any other reason, such as a full disk.
+pub fn say(text: &str) -> Result<()> {
+    let mut out = stdout();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// One line on standard error. Names in it come from anywhere, and reach the terminal as text.
+pub fn complain(line: &str) {
+    // There is nobody left to tell that this failed.
+    let _ = writeln!(stderr(), "armlet: {}", printable(line));
+}
+
+/// As [`complain`], below whatever is on the terminal.
+pub fn complain_on_new_line(line: &str) {
+    let _ = writeln!(stderr());
+    complain(line);
+}
+
+/// Lines below a complaint.
+pub fn add(lines: &str) {
+    for line in lines.lines() {
+        let _ = writeln!(stderr(), "{}", printable(line));
+    }
+}
+
+/// `text` with its control characters spelt out, so that they do nothing to a terminal.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_spelt_out_and_nothing_else() {
+        for (text, shown) in [
+            ("plain 'text' \\ ü 日", "plain 'text' \\ ü 日"),
+            ("\u{1b}[2Jx", "\\u{1b}[2Jx"),
+            ("a\r\nb\tc\u{7}", "a\\r\\nb\\tc\\u{7}"),
+            ("\u{9b}1m\u{7f}", "\\u{9b}1m\\u{7f}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+    }
+}
