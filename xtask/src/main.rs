@@ -26,7 +26,7 @@ struct Entry {
     run: fn(&[String]) -> Result<bool, Error>,
 }
 
-const COMMANDS: [Entry; 8] = [
+const COMMANDS: [Entry; 9] = [
     Entry {
         name: "demo",
         help: "set up everything and boot Linux to a shell (without a terminal: check it and power off)",
@@ -54,13 +54,18 @@ const COMMANDS: [Entry; 8] = [
     },
     Entry {
         name: "kvm-host",
-        help: "[--seconds N] [--nvhe] -- COMMAND...: run it where arm64 KVM works, emulated if need be",
+        help: "[--seconds N] [--nvhe] [--host-cpu NAME] -- COMMAND...: run it where arm64 KVM works, emulated if need be",
         run: kvm_host::run,
     },
     Entry {
         name: "macos",
         help: "[PACKAGE...]: build, sign and inspect the programs for Macs, on a Mac or on Linux",
         run: macos::run,
+    },
+    Entry {
+        name: "kvm-trouble",
+        help: "see what armlet says on emulated hosts whose KVM is missing or cannot be used",
+        run: kvm_host::run_trouble,
     },
     Entry {
         name: "guests",

@@ -13,6 +13,7 @@
 //! kept in `target/kvm-host`; the emulated host's kernel log is `target/kvm-host/console.log`.
 
 pub mod toolchain;
+mod trouble;
 mod vehicle;
 
 use crate::command::{build_armlet, target};
@@ -26,9 +27,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const USAGE: &str = "usage: cargo xtask kvm-host [--seconds N] [--nvhe] -- COMMAND...";
-/// The kernel that guests boot, and the emulated host too.
+pub use trouble::run as run_trouble;
+
+const USAGE: &str =
+    "usage: cargo xtask kvm-host [--seconds N] [--nvhe] [--host-cpu NAME] -- COMMAND...";
+/// The kernel that guests boot, and the emulated host unless it is to be another.
 const KERNEL: Kernel = Kernel::V6_12Cloud;
+/// The CPU that QEMU emulates fastest of those with EL2.
+const CPU: &str = "max,pauth=off,sve=off,lpa2=off";
 
 /// What to run, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,10 +43,30 @@ pub struct Request {
     pub limit: Duration,
     /// The emulated host's kernel runs at EL1, its hypervisor alone at EL2.
     pub nvhe: bool,
+    /// The emulated host's processor, as QEMU names it.
+    pub cpu: String,
+    /// The emulated host's kernel.
+    pub kernel: Kernel,
+    /// The version of the emulated host's interrupt controller.
+    pub gic: u8,
     /// The command and its arguments.
     pub command: Vec<String>,
     /// What else lies in its directory: the name there, and the file here.
     pub files: Vec<(String, PathBuf)>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            limit: Duration::from_secs(600),
+            nvhe: false,
+            cpu: CPU.to_owned(),
+            kernel: KERNEL,
+            gic: 3,
+            command: Vec::new(),
+            files: Vec::new(),
+        }
+    }
 }
 
 /// Runs the command and ends with its exit status.
@@ -107,17 +133,16 @@ pub fn directory() -> Result<PathBuf, Error> {
 
 impl Request {
     fn parse(arguments: &[String]) -> Result<Self, Error> {
-        let mut request = Self {
-            limit: Duration::from_secs(600),
-            nvhe: false,
-            command: Vec::new(),
-            files: Vec::new(),
-        };
+        let mut request = Self::default();
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--" => break,
                 "--nvhe" => request.nvhe = true,
+                "--host-cpu" => {
+                    let name = words.next().ok_or_else(|| Error::new(USAGE))?;
+                    request.cpu.clone_from(name);
+                }
                 "--seconds" => {
                     let number = words.next().and_then(|word| word.parse().ok());
                     request.limit = Duration::from_secs(number.ok_or_else(|| Error::new(USAGE))?);
@@ -174,7 +199,9 @@ mod tests {
 
     #[test]
     fn options_end_where_the_command_begins() {
-        let request = parse("--seconds 5 --nvhe -- ls --nvhe").expect("well formed");
+        let request = parse("--seconds 5 --host-cpu cortex-a76 --nvhe -- ls --nvhe");
+        let request = request.expect("well formed");
+        assert_eq!(request.cpu, "cortex-a76");
         assert_eq!(request.limit, Duration::from_secs(5));
         assert!(request.nvhe);
         assert_eq!(request.command, ["ls", "--nvhe"]);
@@ -182,7 +209,15 @@ mod tests {
 
     #[test]
     fn anything_else_shows_the_usage() {
-        for wrong in ["", "--", "ls", "--seconds", "--seconds x -- ls", "--nvhe"] {
+        for wrong in [
+            "",
+            "--",
+            "ls",
+            "--seconds",
+            "--seconds x -- ls",
+            "--nvhe",
+            "--host-cpu",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

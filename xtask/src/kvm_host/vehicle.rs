@@ -1,6 +1,6 @@
 //! The emulated arm64 host: QEMU's `virt` machine with EL2, and an initramfs that holds everything.
 
-use super::{KERNEL, Request, present, toolchain};
+use super::{Request, present, toolchain};
 use crate::error::Error;
 use crate::host;
 use guests::Store;
@@ -12,8 +12,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 const QEMU: &str = "qemu-system-aarch64";
-/// The CPU that QEMU emulates fastest of those with EL2.
-const CPU: &str = "max,pauth=off,sve=off,lpa2=off";
 const MEMORY: &str = "2G";
 /// What the machine's action ends its output with, before the status.
 const STATUS: &str = "ARMLET-STATUS ";
@@ -46,11 +44,12 @@ pub fn run(
         ""
     };
     let mut qemu = Command::new(QEMU);
-    qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", CPU])
+    let machine = format!("virt,virtualization=on,gic-version={}", request.gic);
+    qemu.args(["-M", &machine, "-cpu", &request.cpu])
         .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .arg("-kernel")
-        .arg(store.kernel(KERNEL)?)
+        .arg(store.kernel(request.kernel)?)
         .arg("-initrd")
         .arg(&initramfs)
         .arg("-append")

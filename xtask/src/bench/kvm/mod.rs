@@ -66,9 +66,9 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
     let starts = (Contender::BOTH.len() * (CPUS.len() * rounds + 1)) as u64;
     let request = kvm_host::Request {
         limit: Duration::from_secs(LIMIT_EACH * starts),
-        nvhe: false,
         command: vec!["sh".to_owned(), "-c".to_owned(), script(rounds)],
         files,
+        ..kvm_host::Request::default()
     };
     eprintln!("bench: starts {starts} guests; in an emulated host about 10 s each");
     let output = kvm_host::capture(&request)?;
