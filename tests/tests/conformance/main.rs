@@ -10,6 +10,7 @@ mod calls;
 mod debug;
 mod dirty;
 mod doorbells;
+mod identity;
 mod interrupts;
 mod kicks;
 mod memory;

@@ -1,0 +1,76 @@
+//! What a guest finds its processor to be. With the model `portable` that is the same everywhere;
+//! an accelerator that cannot enforce it says why, and is not asked to.
+
+use aarch64::cpu_model::{self, CpuModel, DCZID_EL0};
+use aarch64::id_contract::{ID_CONTRACT, IdContract};
+use armlet_tests::bare::asm::X;
+use armlet_tests::bare::{accelerator, guest, image, watched};
+use armlet_tests::or_skip;
+use hv_backend::api::Resume;
+use hv_backend::id_policy::settled;
+
+/// What `MRS` gives a guest for every register of the contract.
+fn seen() -> Vec<(&'static IdContract, u64)> {
+    let mut cpu = guest(|a| {
+        for row in ID_CONTRACT {
+            a.mrs(X(0), row.reg).report(X(0));
+        }
+    });
+    ID_CONTRACT.iter().map(|row| (row, cpu.report())).collect()
+}
+
+#[test]
+fn a_guest_sees_the_model_portable() {
+    watched(|| {
+        or_skip!("portable", accelerator().offers_cpu(CpuModel::Portable));
+        for (row, value) in seen() {
+            let differs = settled(row, value);
+            assert!(
+                differs.is_empty(),
+                "{} is {value:#x}: {differs:?}",
+                row.name
+            );
+        }
+    });
+}
+
+#[test]
+fn the_vmm_reads_what_the_guest_sees() {
+    watched(|| {
+        let cpu = guest(|a| {
+            a.stay();
+        });
+        // Nobody saves the size of DC ZVA's block; it is the same wherever the model is.
+        let rows = seen().into_iter().filter(|(row, _)| row.reg != DCZID_EL0);
+        for (row, value) in rows {
+            assert_eq!(cpu.sysreg(row.reg), value, "{}", row.name);
+        }
+    });
+}
+
+#[test]
+fn every_register_of_the_space_can_be_read_and_none_written() {
+    watched(|| {
+        let known = |row: &&cpu_model::IdRegister| row.reg.fields().1 == 0;
+        for row in cpu_model::PORTABLE.iter().filter(known) {
+            let mut cpu = guest(|a| {
+                a.mrs(X(0), row.reg).msr(row.reg, X(0));
+            });
+            let vector = cpu.exception(Resume::Done);
+            assert_eq!(vector, image::SYNC, "{}", row.name);
+        }
+    });
+}
+
+#[test]
+fn half_precision_computes() {
+    watched(|| {
+        or_skip!("half", accelerator().offers_cpu(CpuModel::Portable));
+        let mut cpu = guest(|a| {
+            // fmov h0, #1.5; fadd h0, h0, h0; fmov w0, h0
+            a.word(0x1eef_1000).word(0x1ee0_2800).word(0x1ee6_0000);
+            a.report(X(0));
+        });
+        assert_eq!(cpu.report(), 0x4200, "3.0");
+    });
+}
