@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn every_action_the_tests_use_is_in_init() {
         for action in [
-            "shell", "poweroff", "check", "count", "hotplug", "ask", "reboot", "crash", "idle", "cpu",
+            "shell", "poweroff", "check", "count", "hotplug", "ask", "reboot", "crash", "idle",
+            "cpu",
         ] {
             assert!(INIT.contains(&format!("do_{action}()")), "{action}");
         }

@@ -8,7 +8,7 @@ use memory::Layout;
 
 use crate::Cpu;
 use crate::cluster::{Clock, Cluster};
-use crate::fp::fpsr;
+use crate::fp::{fpcr, fpsr};
 use crate::interp::table;
 
 #[derive(Debug)]
@@ -182,13 +182,44 @@ fn a_conditional_compare_not_made_raises_nothing() {
 }
 
 #[test]
-fn half_precision_arithmetic_is_undefined() {
-    // fadd h0, h1, h2; fadd v0.8h, v1.8h, v2.8h; fcvtzs w0, h1
-    for insn in [0x1ee2_2820, 0x4e42_1420, 0x1ef8_0020] {
-        assert!(table().decode(insn).is_none(), "{insn:08x}");
-    }
-    // frint32z d0, d1; fmla v0.2d with L set; a fixed-point W with 40 fraction bits
-    for insn in [0x1e68_4020, 0x4fe2_1820, 0x1e58_6020] {
+fn half_precision_has_a_flush_of_its_own_and_no_alternative() {
+    let add = |fpcr, a, b| {
+        let mut regs = Regs::default();
+        regs.simd.fpcr = fpcr;
+        (regs.simd.v[0], regs.simd.v[1], regs.simd.v[2]) = (u128::MAX, a, b);
+        // fadd h0, h1, h2
+        let simd = run(0x1ee2_2820, regs).simd;
+        (simd.v[0], simd.fpsr)
+    };
+    let (one_and_a_half, infinity, tiny) = (0x3e00, 0x7c00, 1);
+    assert_eq!(add(0, one_and_a_half, one_and_a_half), (0x4200, 0));
+    assert_eq!(add(fpcr::AHP, infinity, one_and_a_half), (infinity, 0));
+    assert_eq!(add(fpcr::FZ, tiny, 0), (tiny, 0));
+    assert_eq!(add(fpcr::FZ16, tiny, 0), (0, 0), "and nothing is flagged");
+}
+
+/// The oracle of the differential test leaves the sign above the result.
+#[test]
+fn a_half_becomes_an_integer_as_wide_and_no_wider() {
+    let mut regs = Regs::default();
+    // Minus 24592 times 2^5 is out of range.
+    regs.simd.v[3] = 0xf601;
+    // fcvtzs h8, h3, #5
+    let simd = run(0x5f1b_fc68, regs).simd;
+    assert_eq!((simd.v[8], simd.fpsr), (0x8000, fpsr::IOC));
+}
+
+#[test]
+fn what_the_model_has_not_is_undefined() {
+    // frint32z d0, d1; fmla v0.2d with L set; a fixed-point W with 40 fraction bits; fabs of a
+    // SIMD scalar half; frecpx of a vector of halves
+    for insn in [
+        0x1e68_4020,
+        0x4fe2_1820,
+        0x1e58_6020,
+        0x5ef8_f820,
+        0x4ef9_f820,
+    ] {
         assert!(table().decode(insn).is_none(), "{insn:08x}");
     }
 }
