@@ -70,13 +70,7 @@ fn complaint(arguments: &[&OsStr]) -> Option<String> {
 #[test]
 fn names_reach_the_terminal_as_text() {
     let _ = or_skip!("control characters", armlet());
-    for option in [
-        "--kernel",
-        "--serial",
-        "--accel",
-        "--cpus",
-        "--\u{1b}[31mno-such",
-    ] {
+    for option in ["--kernel", "--serial", "--accel", "--cpus"] {
         let arguments = ["run", option, "\u{1b}[2J\nx\u{9b}\r"].map(OsStr::new);
         let rest = ["--kernel", "/no/such"].map(OsStr::new);
         let rest = if option == "--kernel" {
