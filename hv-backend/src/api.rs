@@ -134,7 +134,8 @@ pub trait DirtyLog: Send + Sync {
     /// When the host refuses.
     fn start(&self) -> Result<(), HostError>;
     /// The pages of the region mapped at exactly `gpa` that vCPUs wrote since the start or the last
-    /// `take`; the log is empty afterwards. vCPUs may run: a store is in this set or in the next one,
+    /// `take`, and those that share one of the host's larger pages with them; the log is empty
+    /// afterwards. vCPUs may run: a store is in this set or in the next one,
     /// and one that is in neither yet is seen by whoever reads the pages of this set from now on.
     ///
     /// # Errors

@@ -26,6 +26,14 @@ pub fn install() -> Result<bool, String> {
     INSTALLED.get_or_init(install).clone()
 }
 
+/// Makes this process another Mac, whatever the environment says: for tests that want a certain one.
+/// Nothing of the Mac before may be left.
+pub fn become_mac(profile: hvf_sim::Profile) {
+    let table = hvf_sim::install(profile);
+    // SAFETY: as above.
+    unsafe { hv_backend::hvf::register(table) };
+}
+
 /// What the simulated Mac has to complain of since it was asked last.
 ///
 /// # Errors

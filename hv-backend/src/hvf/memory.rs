@@ -1,8 +1,9 @@
 //! Guest memory of an `hvf` VM: mappings in the framework's pages of 16 KiB, which pages the guest
 //! wrote, and giving memory back.
 //!
-//! The framework keeps no log of written pages. While somebody wants one, memory is mapped without
-//! the right to write; the first write to a page traps, the page is noted and gets the right back.
+//! The framework keeps no log of written pages. While somebody wants one ([`DirtyLog`]), memory is
+//! mapped without the right to write; the first write to a page traps, the page is noted and gets the
+//! right back until the log is taken. What the executor writes in the guest's name the region notes.
 //! A guest that traps in its own memory for any such reason goes on by running the instruction again;
 //! [`Memory::fault`] says when.
 
@@ -10,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aarch64::Gpa;
 use aarch64::trap::Abort;
-use memory::{Layout, LayoutError, Prot, Region};
+use memory::{Layout, LayoutError, PageSet, Prot, Region};
 
 use super::abi::PAGE_SIZE;
 use super::sys::{Backing, Failure, Framework, Rights};
-use crate::api::HostError;
+use crate::api::{DirtyLog, HostError};
 
 /// Why a guest's access trapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +41,21 @@ struct State {
     layout: Arc<Layout>,
     /// Pages written since they were last asked for, of each mapping by its address, while that is
     /// wanted.
-    written: Option<Vec<(Gpa, Pages)>>,
+    written: Option<Vec<(Gpa, PageSet)>>,
 }
 
-/// A set of a mapping's pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pages(Vec<bool>);
-
-impl Pages {
-    fn none_of(bytes: u64) -> Self {
-        Self(vec![false; (bytes / PAGE_SIZE) as usize])
+impl State {
+    /// What the guest may do in a mapping whose pages are not looked at one by one.
+    fn rights(&self, prot: Prot) -> Rights {
+        match (prot, &self.written) {
+            (Prot::ReadWrite, None) => Rights::All,
+            (Prot::ReadOnly, _) | (Prot::ReadWrite, Some(_)) => Rights::ReadExecute,
+        }
     }
 }
+
+/// Pages of a set in one of the framework's.
+const PAGES_EACH: u64 = PAGE_SIZE / aarch64::PAGE_SIZE;
 
 impl Memory {
     /// No memory yet.
@@ -79,14 +83,12 @@ impl Memory {
         let mut state = self.state();
         let layout = state.layout.with(gpa, Arc::clone(&region), prot);
         let layout = layout.map_err(|error| refused(gpa)(error.to_string()))?;
-        let rights = match (prot, &state.written) {
-            (Prot::ReadWrite, None) => Rights::All,
-            (Prot::ReadOnly, _) | (Prot::ReadWrite, Some(_)) => Rights::ReadExecute,
-        };
+        let rights = state.rights(prot);
         self.framework.map(gpa.0, whole(&region), rights)?;
         state.layout = Arc::new(layout);
-        if let (Prot::ReadWrite, Some(written)) = (prot, &mut state.written) {
-            written.push((gpa, Pages::none_of(bytes)));
+        if let Some(written) = &mut state.written {
+            written.push((gpa, PageSet::empty(bytes)));
+            region.start_log();
         }
         Ok(())
     }
@@ -101,6 +103,7 @@ impl Memory {
         state.layout = Arc::new(layout);
         if let Some(written) = &mut state.written {
             written.retain(|(at, _)| *at != gpa);
+            region.stop_log();
         }
         Ok(region)
     }
@@ -121,10 +124,7 @@ impl Memory {
         for mapping in state.layout.mappings() {
             let gpa = mapping.gpa.0;
             self.framework.unmap(gpa, mapping.region.size())?;
-            let rights = match (mapping.prot, &state.written) {
-                (Prot::ReadWrite, None) => Rights::All,
-                (Prot::ReadOnly, _) | (Prot::ReadWrite, Some(_)) => Rights::ReadExecute,
-            };
+            let rights = state.rights(mapping.prot);
             self.framework.map(gpa, whole(&mapping.region), rights)?;
         }
         Ok(())
@@ -145,17 +145,70 @@ impl Memory {
             return Ok(Fault::ReadOnly);
         }
         let page = gpa.align_down(PAGE_SIZE);
-        let pages = written
-            .iter_mut()
-            .flatten()
-            .find(|(at, _)| *at == mapping.gpa);
-        if let Some((_, Pages(pages))) = pages
-            && let Some(page) = pages.get_mut((offset / PAGE_SIZE) as usize)
-        {
-            *page = true;
+        let sets = written.iter_mut().flatten();
+        for (_, set) in sets.filter(|(at, _)| *at == mapping.gpa) {
+            let first = offset / PAGE_SIZE * PAGES_EACH;
+            (first..first + PAGES_EACH).for_each(|page| set.insert(page));
         }
         self.framework.protect(page.0, PAGE_SIZE, Rights::All)?;
         Ok(Fault::Again)
+    }
+}
+
+impl Memory {
+    /// Protects what the guest may write, wholly.
+    fn protect_all(&self, state: &State, rights: Rights) -> Result<(), Failure> {
+        for mapping in state.layout.mappings() {
+            if mapping.prot == Prot::ReadWrite {
+                let (gpa, bytes) = (mapping.gpa.0, mapping.region.size());
+                self.framework.protect(gpa, bytes, rights)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DirtyLog for Memory {
+    fn start(&self) -> Result<(), HostError> {
+        let mut state = self.state();
+        let mut written = Vec::new();
+        for mapping in state.layout.mappings() {
+            mapping.region.start_log();
+            written.push((mapping.gpa, PageSet::empty(mapping.region.size())));
+        }
+        state.written = Some(written);
+        Ok(self.protect_all(&state, Rights::ReadExecute)?)
+    }
+
+    fn take(&self, gpa: Gpa) -> Result<PageSet, HostError> {
+        let mut state = self.state();
+        let State { layout, written } = &mut *state;
+        let Some(written) = written else {
+            return Err(HostError::BadState("the log was not started".into()));
+        };
+        let mapping = layout.mappings().iter().find(|m| m.gpa == gpa);
+        let set = written.iter_mut().find(|(at, _)| *at == gpa);
+        let (Some(mapping), Some((_, set))) = (mapping, set) else {
+            return Err(refused(gpa)(LayoutError::Unmapped(gpa).to_string()));
+        };
+        let bytes = mapping.region.size();
+        // The right to write goes first: what is written from here on is in the next set.
+        for page in set.iter().filter(|page| page % PAGES_EACH == 0) {
+            let at = gpa.0 + page * aarch64::PAGE_SIZE;
+            self.framework.protect(at, PAGE_SIZE, Rights::ReadExecute)?;
+        }
+        let mut taken = std::mem::replace(set, PageSet::empty(bytes));
+        taken.insert_all(&mapping.region.take_log());
+        Ok(taken)
+    }
+
+    fn stop(&self) -> Result<(), HostError> {
+        let mut state = self.state();
+        state.written = None;
+        for mapping in state.layout.mappings() {
+            mapping.region.stop_log();
+        }
+        Ok(self.protect_all(&state, Rights::All)?)
     }
 }
 

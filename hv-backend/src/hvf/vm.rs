@@ -217,7 +217,7 @@ impl Vm for HvfVm {
     }
 
     fn dirty_log(&self) -> Option<&dyn DirtyLog> {
-        None
+        Some(&self.shared.memory)
     }
 
     fn doorbells(&self) -> Option<&dyn Doorbells> {

@@ -12,6 +12,8 @@ use memory::{PageSet, Prot, Region};
 
 /// The number of the page of `DATA`.
 const FIRST: u64 = image::DATA / PAGE_SIZE;
+/// Pages in the largest page of a host: that of a Mac has 16 KiB.
+const LARGEST: u64 = 4;
 /// Above the machine's RAM, where the page table maps cacheable memory.
 const HIGH: Gpa = Gpa(RAM_BASE.0 + 0x100_0000);
 
@@ -31,6 +33,14 @@ fn pages(set: &PageSet) -> Vec<u64> {
 
 fn take(log: &dyn DirtyLog) -> Vec<u64> {
     pages(&log.take(RAM_BASE).expect("RAM begins there"))
+}
+
+/// The log has what was written, and nothing else but what shares one of the host's pages with it:
+/// those may be as large as [`LARGEST`].
+fn assert_logged(log: &[u64], written: &[u64]) {
+    let near = |page: &u64| written.iter().any(|w| w / LARGEST == page / LARGEST);
+    let complete = written.iter().all(|page| log.contains(page));
+    assert!(complete && log.iter().all(near), "{log:?}, not {written:?}");
 }
 
 #[test]
@@ -57,12 +67,13 @@ fn pages_are_logged_that_the_guest_writes() {
         assert!(take(log).is_empty(), "what was before does not count");
         for n in 1..4 {
             assert_eq!(cpu.report(), DATA.0 + (n + 1) * PAGE_SIZE);
-            assert_eq!(take(log), [FIRST + n], "the one since the last time");
+            // The one since the last time.
+            assert_logged(&take(log), &[FIRST + n]);
         }
         for n in 4..7 {
             assert_eq!(cpu.report(), DATA.0 + (n + 1) * PAGE_SIZE);
         }
-        assert_eq!(take(log), [FIRST + 4, FIRST + 5, FIRST + 6]);
+        assert_logged(&take(log), &[FIRST + 4, FIRST + 5, FIRST + 6]);
         log.stop().expect("it stops");
         assert_eq!(cpu.report(), DATA.0 + 8 * PAGE_SIZE);
         assert!(log.take(RAM_BASE).is_err(), "it is off");
@@ -87,7 +98,7 @@ fn a_page_written_again_is_logged_again() {
         };
         for n in 1..20 {
             assert_eq!(cpu.report(), n);
-            assert_eq!(take(log), [FIRST]);
+            assert_logged(&take(log), &[FIRST]);
         }
     });
 }
@@ -108,7 +119,7 @@ fn half_a_pair_is_logged_too() {
         let exit = cpu.go();
         assert!(matches!(exit, Exit::MmioWrite { gpa: Gpa(at), .. } if at == end));
         cpu.settle(Resume::Done);
-        assert_eq!(take(log), [image::BYTES / PAGE_SIZE - 1]);
+        assert_logged(&take(log), &[image::BYTES / PAGE_SIZE - 1]);
     });
 }
 
@@ -130,7 +141,7 @@ fn memory_mapped_while_it_is_on_is_logged_from_the_start() {
         assert!(log.take(HIGH).is_err(), "nothing is there");
         vm.map(HIGH, region, Prot::ReadWrite).expect("room");
         assert_eq!(cpu.report(), HIGH.0 + 8);
-        assert_eq!(pages(&log.take(HIGH).expect("it is mapped")), [0]);
+        assert_logged(&pages(&log.take(HIGH).expect("it is mapped")), &[0]);
         assert!(take(log).is_empty(), "RAM was not written");
     });
 }
