@@ -121,6 +121,18 @@ pub enum BankReg {
     Config,
 }
 
+/// One bit for each of 16 interrupts as `ICFGR` has them: the upper bit of each pair.
+#[must_use]
+pub fn to_icfgr(edges: u32) -> u32 {
+    (0..16).map(|i| (edges >> i & 1) << (2 * i + 1)).sum()
+}
+
+/// The upper bit of each pair of an `ICFGR`, one bit for each of its 16 interrupts.
+#[must_use]
+pub fn from_icfgr(word: u32) -> u32 {
+    (0..16).map(|i| (word >> (2 * i + 1) & 1) << i).sum()
+}
+
 /// A bank register with the place of an access in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BankAccess {
@@ -147,6 +159,13 @@ impl BankReg {
         (Self::Priority, 0x400, 32),
         (Self::Config, 0xc00, 8),
     ];
+
+    /// The offset of the array, and the bytes that one bank takes in it.
+    #[must_use]
+    pub const fn place(self) -> (u64, u64) {
+        let (_, base, stride) = Self::ROWS[self as usize];
+        (base, stride)
+    }
 }
 
 impl BankAccess {
@@ -262,6 +281,8 @@ impl Icc {
 pub const CTLR_CBPR: u32 = 1;
 /// `ICC_CTLR_EL1`: the end of an interrupt drops its priority only; `ICC_DIR_EL1` deactivates it.
 pub const CTLR_EOIMODE: u32 = 2;
+/// `ICC_CTLR_EL1`: bits of priority, less one.
+pub const CTLR_PRIBITS: u64 = 7 << 8;
 /// `ICC_CTLR_EL1`: five bits of priority, 16-bit INTIDs, nonzero Aff3 accepted.
 pub const CTLR_FIXED: u32 = 4 << 8 | 1 << 15;
 /// `ICC_SRE_EL1`: system registers always on, bypass always off.
@@ -353,6 +374,23 @@ mod tests {
         for op2 in 1..4 {
             assert_eq!(Icc::from_sysreg(SysReg::new(3, 0, 12, 8, 4 + op2)), None);
             assert_eq!(Icc::from_sysreg(SysReg::new(3, 0, 12, 9, op2)), None);
+        }
+    }
+
+    #[test]
+    fn bank_registers_have_the_places_of_their_rows() {
+        for (reg, base, stride) in BankReg::ROWS {
+            assert_eq!(reg.place(), (base, stride), "{reg:?}");
+        }
+    }
+
+    #[test]
+    fn icfgr_has_the_upper_bit_of_each_pair() {
+        assert_eq!(to_icfgr(0xffff), 0xaaaa_aaaa);
+        assert_eq!(to_icfgr(1 << 3 | 1 << 16), 2 << 6);
+        for edges in [0, 1, 0x8001, 0x1234, 0xffff] {
+            assert_eq!(from_icfgr(to_icfgr(edges)), edges);
+            assert_eq!(from_icfgr(to_icfgr(edges) | 0x5555_5555), edges);
         }
     }
 

@@ -17,6 +17,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 pub use aarch64::cpu_model::CpuModel;
+use aarch64::gic_state::GicState;
 use aarch64::state::{CoreRegs, CounterState, SimdRegs};
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
 use memory::{PageSet, Prot, Region};
@@ -61,8 +62,23 @@ pub struct VmConfig {
     pub address_bits: u8,
     /// What guest time is made of.
     pub time: TimeSource,
+    /// What the guest's counter counts in a second (`CNTFRQ_EL0`), if it is not to be
+    /// [`Caps::counter_frequency`]: that of the host a saved guest comes from. Where the counter is
+    /// the processor's, no other is offered.
+    pub counter_frequency: Option<u64>,
     /// What the guest finds its processor to be.
     pub cpu: CpuModel,
+}
+
+/// Refuses a frequency of the counter that is not `ours`, by name.
+pub(crate) fn only_frequency(asked: Option<u64>, ours: u64) -> Result<(), HostError> {
+    match asked {
+        Some(asked) if asked != ours => Err(HostError::Limit(format!(
+            "the guest's counter is to run at {asked} Hz; this processor's runs at {ours} Hz, and \
+             only the accelerator soft can give another"
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What guest time is made of.
@@ -121,6 +137,29 @@ pub trait KernelGic: Send + Sync {
     /// # Errors
     /// When the host refuses, as for a number that is no SPI.
     fn set_spi(&self, intid: Intid, high: bool) -> Result<(), HostError>;
+    /// The state. No vCPU runs, and each has settled its last exit.
+    ///
+    /// # Errors
+    /// When a vCPU runs, the host fails, or its GIC holds what the state cannot say.
+    fn save(&self) -> Result<GicState, HostError>;
+    /// Replaces the state. No vCPU runs, each has settled its last exit, and none has run before
+    /// if timers' interrupts are active in the state.
+    ///
+    /// # Errors
+    /// When a vCPU runs or the host fails. [`HostError::BadState`] for a state that is impossible
+    /// or that the host's GIC cannot hold.
+    fn restore(&self, state: &GicState) -> Result<(), HostError>;
+    /// Gives everything but the wires of SPIs its reset state. No vCPU runs. The registers of the
+    /// vCPUs hold nothing of use afterwards, and must be set.
+    ///
+    /// # Errors
+    /// When a vCPU runs or the host fails.
+    fn reset(&self) -> Result<(), HostError>;
+    /// Gives the CPU interface of a vCPU that does not run its reset state. Others may run.
+    ///
+    /// # Errors
+    /// When the vCPU runs or the host fails.
+    fn reset_cpu_interface(&self, vcpu: VcpuId) -> Result<(), HostError>;
 }
 
 /// Which pages vCPUs write, for those who copy a guest's memory while it runs.

@@ -5,7 +5,12 @@
 //! ends, the vCPU behaves as a guest that computes for ever: only a kick gets it out. Everything
 //! the VMM does to a vCPU is an [`Event`] of its log.
 //!
-//! Guest memory is kept but never accessed; kicks are as sticky as the contract asks.
+//! The interrupt controller is the VMM's, or one of the host's kernel that records what it is told
+//! ([`Scripted::with_kernel_gic`]). Guest memory is kept but never accessed; kicks are as sticky as the contract asks.
+
+mod gic;
+
+pub use gic::{GicEvent, ScriptedGic};
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -85,6 +90,7 @@ pub struct Scripted {
     caps: Caps,
     /// Why there is no CPU model `portable`, if there is none.
     no_portable: Option<String>,
+    gic: Option<Arc<ScriptedGic>>,
     shared: Arc<Shared>,
 }
 
@@ -128,6 +134,7 @@ impl Scripted {
         Self {
             caps,
             no_portable: None,
+            gic: None,
             shared: Arc::new(Shared {
                 seats,
                 counter: Box::new(counter),
@@ -145,6 +152,19 @@ impl Scripted {
             no_portable,
             ..self
         }
+    }
+
+    /// The same, on a host whose kernel provides the interrupt controller.
+    #[must_use]
+    pub fn with_kernel_gic(self) -> Self {
+        let gic = Some(Arc::new(ScriptedGic::new(self.caps.max_vcpus)));
+        Self { gic, ..self }
+    }
+
+    /// The interrupt controller of the host's kernel, if it provides one.
+    #[must_use]
+    pub fn kernel_gic(&self) -> Option<&ScriptedGic> {
+        self.gic.as_deref()
     }
 
     /// Everything done to a vCPU so far, oldest first.
@@ -201,6 +221,7 @@ impl Hypervisor for Scripted {
         self.offers_cpu(config.cpu)?;
         Ok(Box::new(ScriptedVm {
             frequency: self.caps.counter_frequency,
+            gic: self.gic.clone(),
             shared: self.shared.clone(),
         }))
     }
@@ -218,6 +239,7 @@ impl Hypervisor for Scripted {
 
 struct ScriptedVm {
     frequency: u64,
+    gic: Option<Arc<ScriptedGic>>,
     shared: Arc<Shared>,
 }
 
@@ -285,7 +307,7 @@ impl Vm for ScriptedVm {
     fn forget_code(&self) {}
 
     fn kernel_gic(&self) -> Option<&dyn KernelGic> {
-        None
+        self.gic.as_deref().map(|gic| gic as &dyn KernelGic)
     }
 
     fn dirty_log(&self) -> Option<&dyn DirtyLog> {
@@ -408,6 +430,7 @@ mod tests {
             vcpus,
             address_bits: 40,
             time: crate::api::TimeSource::Host,
+            counter_frequency: None,
             cpu: CpuModel::Portable,
         };
         let vm = scripted.create_vm(&config).unwrap();

@@ -22,7 +22,7 @@ pub trait Board: Send + Sync {
     fn sysreg_write(&self, vcpu: VcpuId, reg: SysReg, data: u64) -> Option<()>;
     /// Holds a private interrupt input of a vCPU high or low.
     fn set_ppi(&self, vcpu: VcpuId, intid: Intid, high: bool);
-    /// A vCPU was turned off or starts over: so does its interface to the interrupt controller.
+    /// A vCPU was turned off: its interface to the interrupt controller starts over.
     fn reset_cpu_interface(&self, vcpu: VcpuId);
     /// The vCPUs were stopped, or are about to go. What acts by itself (input, alarms) does nothing
     /// while they are stopped, so that the machine has one state.

@@ -5,35 +5,8 @@
 //! to `ISPENDR`; acknowledging the interrupt or writing `ICPENDR` clears it.
 
 use aarch64::Size;
-use aarch64::gic::{BankAccess, BankReg, PRIORITY_MASK, SGIS};
-use aarch64::gic_state::GicBank;
-
-/// Which 32 interrupts a bank holds; it decides which of its bits exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BankKind {
-    /// SGIs (always edge-triggered, no wire) and PPIs (always level-sensitive).
-    Private,
-    /// SPIs.
-    Spi,
-}
-
-impl BankKind {
-    /// Interrupts that are SGIs.
-    pub(super) const fn sgis(self) -> u32 {
-        match self {
-            Self::Private => SGIS,
-            Self::Spi => 0,
-        }
-    }
-
-    /// Interrupts that a guest may choose to be edge-triggered or level-sensitive.
-    const fn configurable(self) -> u32 {
-        match self {
-            Self::Private => 0,
-            Self::Spi => u32::MAX,
-        }
-    }
-}
+use aarch64::gic::{BankAccess, BankReg, PRIORITY_MASK, from_icfgr, to_icfgr};
+use aarch64::gic_state::{BankKind, GicBank};
 
 /// A bank of interrupts.
 #[derive(Clone, Debug)]
@@ -43,32 +16,14 @@ pub(super) struct Bank {
 }
 
 impl Bank {
-    /// A bank at reset: all in group 1 and off but the SGIs, as a kernel's virtual GIC has it.
+    /// A bank at reset.
     pub(super) fn new(kind: BankKind) -> Self {
-        let regs = GicBank {
-            group: u32::MAX,
-            enabled: kind.sgis(),
-            edge: kind.sgis(),
-            ..GicBank::default()
-        };
-        Self { kind, regs }
+        Self::from_state(kind, kind.at_reset())
     }
 
-    /// A bank with these registers, unless one of them holds what it never can.
-    pub(super) fn from_state(kind: BankKind, regs: GicBank) -> Option<Self> {
-        let GicBank {
-            group: _,
-            enabled: _,
-            latch: _,
-            level,
-            active: _,
-            edge,
-            priority,
-        } = regs;
-        let valid = edge & !kind.configurable() == kind.sgis()
-            && level & kind.sgis() == 0
-            && priority.iter().all(|p| p & !PRIORITY_MASK == 0);
-        valid.then_some(Self { kind, regs })
+    /// A bank with these registers, which hold what they can.
+    pub(super) fn from_state(kind: BankKind, regs: GicBank) -> Self {
+        Self { kind, regs }
     }
 
     /// The registers.
@@ -150,7 +105,7 @@ impl Bank {
                     .rev()
                     .fold(0, |word, byte| word << 8 | u32::from(*byte))
             }
-            BankReg::Config => spread(self.regs.edge >> config_shift(at)),
+            BankReg::Config => to_icfgr(self.regs.edge >> config_shift(at)),
         }
     }
 
@@ -173,7 +128,7 @@ impl Bank {
             }
             BankReg::Config => {
                 let half = (0xffff << config_shift(at)) & self.kind.configurable();
-                let edge = gather(value) << config_shift(at);
+                let edge = from_icfgr(value) << config_shift(at);
                 regs.edge = (regs.edge & !half) | (edge & half);
             }
         }
@@ -194,16 +149,6 @@ fn config_shift(at: BankAccess) -> u32 {
     if at.byte < 4 { 0 } else { 16 }
 }
 
-/// One bit for each of 16 interrupts, as `ICFGR` has them: the upper bit of each pair.
-fn spread(bits: u32) -> u32 {
-    (0..16).map(|i| (bits >> i & 1) << (2 * i + 1)).sum()
-}
-
-/// The upper bit of each pair of an `ICFGR`.
-fn gather(word: u32) -> u32 {
-    (0..16).map(|i| (word >> (2 * i + 1) & 1) << i).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,9 +166,18 @@ mod tests {
         at(reg, 0, Size::W)
     }
 
+    /// SPIs that a guest made level-sensitive.
+    fn level_sensitive() -> Bank {
+        let mut bank = Bank::new(BankKind::Spi);
+        for half in [0, 4] {
+            bank.write(at(BankReg::Config, half, Size::W), 0);
+        }
+        bank
+    }
+
     #[test]
     fn level_interrupt_follows_its_wire() {
-        let mut bank = Bank::new(BankKind::Spi);
+        let mut bank = level_sensitive();
         bank.write(word(BankReg::SetEnable), 1 << 3);
         bank.set_level(3, true);
         assert_eq!(bank.ready(), 1 << 3);
@@ -242,7 +196,7 @@ mod tests {
 
     #[test]
     fn edge_interrupt_is_latched_once_per_rising_edge() {
-        let mut bank = Bank::new(BankKind::Spi);
+        let mut bank = level_sensitive();
         bank.write(word(BankReg::SetEnable), 1 << 17);
         bank.write(at(BankReg::Config, 4, Size::W), 2 << 2);
         assert_eq!(bank.read(at(BankReg::Config, 4, Size::W)), 2 << 2);
@@ -260,7 +214,7 @@ mod tests {
 
     #[test]
     fn software_pending_of_a_level_interrupt_ends_with_its_acknowledge() {
-        let mut bank = Bank::new(BankKind::Spi);
+        let mut bank = level_sensitive();
         bank.write(word(BankReg::SetPending), 1);
         assert_eq!(bank.read(word(BankReg::ClearPending)), 1);
         bank.acknowledge(0);
@@ -269,7 +223,7 @@ mod tests {
 
     #[test]
     fn clearing_pending_does_not_lower_the_wire() {
-        let mut bank = Bank::new(BankKind::Spi);
+        let mut bank = level_sensitive();
         bank.set_level(0, true);
         bank.write(word(BankReg::ClearPending), 1);
         assert_eq!(bank.read(word(BankReg::SetPending)), 1);
@@ -288,7 +242,7 @@ mod tests {
 
     #[test]
     fn priorities_keep_five_bits_and_take_bytes_and_words() {
-        let mut bank = Bank::new(BankKind::Spi);
+        let mut bank = level_sensitive();
         bank.write(at(BankReg::Priority, 4, Size::W), 0x1234_56ff);
         assert_eq!(bank.read(at(BankReg::Priority, 4, Size::W)), 0x1030_50f8);
         bank.write(at(BankReg::Priority, 6, Size::B), 0xaaff);

@@ -37,23 +37,9 @@ pub(super) struct CpuInterface {
 }
 
 impl CpuInterface {
-    /// An interface with these registers, unless one of them holds what it never can.
-    pub(super) fn from_state(regs: IccState) -> Option<Self> {
-        let IccState {
-            pmr,
-            bpr0,
-            bpr1,
-            ctlr,
-            igrpen0: _,
-            igrpen1: _,
-            ap0r0: _,
-            ap1r0: _,
-        } = regs;
-        let valid = pmr & !PRIORITY_MASK == 0
-            && (MIN_BPR0..=7).contains(&bpr0)
-            && (MIN_BPR1..=7).contains(&bpr1)
-            && ctlr & !(CTLR_CBPR | CTLR_EOIMODE) == 0;
-        valid.then_some(Self { regs })
+    /// An interface with these registers, which hold what they can.
+    pub(super) fn from_state(regs: IccState) -> Self {
+        Self { regs }
     }
 
     /// The registers.

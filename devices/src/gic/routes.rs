@@ -42,18 +42,13 @@ impl Routes {
         routes
     }
 
-    /// The routes of a saved state, unless there are too many or too few, or one of them holds
-    /// what it never can.
-    pub(super) fn from_state(vcpus: u16, routers: &[u64]) -> Option<Self> {
-        let valid =
-            routers.len() == usize::from(SPIS) && routers.iter().all(|r| r & !IROUTER_MASK == 0);
-        valid.then(|| {
-            let mut routes = Self::new(vcpus);
-            for (intid, router) in (BANK..).zip(routers) {
-                routes.set_router(intid, *router);
-            }
-            routes
-        })
+    /// The routes of a saved state, one for each SPI.
+    pub(super) fn from_state(vcpus: u16, routers: &[u64]) -> Self {
+        let mut routes = Self::new(vcpus);
+        for (intid, router) in (BANK..).zip(routers) {
+            routes.set_router(intid, *router);
+        }
+        routes
     }
 
     /// The registers, from INTID 32 on.

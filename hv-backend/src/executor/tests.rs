@@ -47,6 +47,7 @@ impl Machine {
             vcpus: 1,
             address_bits: 40,
             time: TimeSource::Host,
+            counter_frequency: None,
             cpu: CpuModel::Portable,
         };
         let vm = Soft::default().create_vm(&config).unwrap();

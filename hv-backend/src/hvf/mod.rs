@@ -48,7 +48,7 @@ use aarch64::cpu_model::CpuModel;
 use aarch64::{VcpuId, machine};
 use std::sync::Arc;
 
-use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig};
+use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig, only_frequency};
 use abi::DEFAULT_ADDRESS_BITS;
 use clock::GuestClock;
 use obstacle::Obstacle;
@@ -141,6 +141,7 @@ impl Hypervisor for HvfHost {
             vcpus,
             address_bits,
             time,
+            counter_frequency,
             cpu,
         } = *config;
         let most = self.caps.max_vcpus;
@@ -155,6 +156,7 @@ impl Hypervisor for HvfHost {
                  it less memory"
             )));
         }
+        only_frequency(counter_frequency, self.caps.counter_frequency)?;
         if time == TimeSource::Instructions {
             let line = "Hypervisor.framework counts no instructions to make time of".into();
             return Err(HostError::Limit(line));

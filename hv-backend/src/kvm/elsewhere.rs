@@ -2,8 +2,11 @@
 //! nothing of the host, so that they are compiled and tested everywhere.
 
 pub mod exits;
+pub mod gic_registers;
+pub mod gic_state;
 pub mod obstacle;
 pub mod registers;
+pub mod wires;
 
 use crate::api::Hypervisor;
 use obstacle::Obstacle;

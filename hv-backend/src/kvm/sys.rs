@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use aarch64::Gpa;
 use kvm_bindings::{
     KVM_ARM_FEATURE_ID_RANGE_SIZE, KVM_IRQFD_FLAG_DEASSIGN, KVM_MEM_LOG_DIRTY_PAGES,
-    KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_enable_cap, kvm_ioeventfd,
+    KVM_MEM_READONLY, kvm_arm_counter_offset, kvm_device_attr, kvm_enable_cap, kvm_ioeventfd,
     kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd, kvm_run,
-    kvm_userspace_memory_region, reg_mask_range,
+    kvm_userspace_memory_region, kvm_vcpu_init, reg_mask_range,
 };
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::{DeviceFd, VcpuFd, VmFd};
 use memory::{Prot, Region};
 
 use crate::api::Doorbell;
@@ -148,6 +148,7 @@ const fn write_request<T>(number: libc::Ioctl) -> libc::Ioctl {
 const KVM_ENABLE_CAP: libc::Ioctl = write_request::<kvm_enable_cap>(0xa3);
 const KVM_IOEVENTFD: libc::Ioctl = write_request::<kvm_ioeventfd>(0x79);
 const KVM_IRQFD: libc::Ioctl = write_request::<kvm_irqfd>(0x76);
+const KVM_ARM_VCPU_INIT: libc::Ioctl = write_request::<kvm_vcpu_init>(0xae);
 const KVM_ARM_SET_COUNTER_OFFSET: libc::Ioctl = write_request::<kvm_arm_counter_offset>(0xb5);
 
 /// `_IOR(KVMIO, 0xb6, struct reg_mask_range)`
@@ -232,6 +233,34 @@ fn checked(result: libc::c_int) -> Result<()> {
         return Err(Error::last_os_error());
     }
     Ok(())
+}
+
+/// Reads an attribute of the GIC's device, of 32 or 64 bits.
+pub fn get_attribute(gic: &DeviceFd, group: u32, attr: u64) -> Result<u64> {
+    // The processor is little-endian, so the half that is written is the lower one.
+    let mut value = 0_u64;
+    let mut attribute = kvm_device_attr {
+        flags: 0,
+        group,
+        attr,
+        addr: ptr::from_mut(&mut value) as u64,
+    };
+    // SAFETY: no attribute of a GICv3 has more than 64 bits.
+    unsafe { gic.get_device_attr(&mut attribute) }?;
+    Ok(value)
+}
+
+/// Another handle on a vCPU, for what a thread that does not run it may ask.
+pub fn another_handle(vcpu: &VcpuFd) -> Result<OwnedFd> {
+    // SAFETY: the handle is open as long as the borrowed vCPU.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(vcpu.as_raw_fd()) };
+    borrowed.try_clone_to_owned()
+}
+
+/// Makes, or resets, a vCPU. It must not run.
+pub fn init_vcpu(vcpu: &OwnedFd, init: &kvm_vcpu_init) -> Result<()> {
+    // SAFETY: the kernel reads the structure that belongs to this request.
+    checked(unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_ARM_VCPU_INIT, ptr::from_ref(init)) })
 }
 
 /// The host's counter now.

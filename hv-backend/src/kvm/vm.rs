@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aarch64::cpu_model::CpuModel;
 use aarch64::psci::id;
 use aarch64::state::CounterState;
-use aarch64::{Gpa, Intid, VcpuId};
+use aarch64::{Gpa, VcpuId};
 use kvm_bindings::{
     KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER,
     KVM_CAP_ARM_NISV_TO_USER, kvm_device_attr, kvm_smccc_filter,
     kvm_smccc_filter_action_KVM_SMCCC_FILTER_FWD_TO_USER, kvm_vcpu_init,
 };
-use kvm_ioctls::{DeviceFd, VcpuFd, VmFd};
+use kvm_ioctls::{VcpuFd, VmFd};
 use memory::{Layout, LayoutError, PageSet, Prot, Region};
 
+use super::gic::KvmGic;
 use super::kick::Kick;
 use super::vcpu::KvmVcpu;
 use super::{cpu_model, debug, dirty, failed, gic, sys};
@@ -82,9 +83,8 @@ impl Memory {
 #[derive(Debug)]
 pub struct KvmVm {
     unbound: Mutex<Vec<Option<VcpuFd>>>,
-    /// Held for what it does.
-    _gic: DeviceFd,
-    vm: VmFd,
+    gic: KvmGic,
+    vm: Arc<VmFd>,
     /// What guest counters lie behind the host's.
     counter_offset: AtomicU64,
     shared: Arc<Shared>,
@@ -100,10 +100,11 @@ impl KvmVm {
         for (base, functions) in FORWARDED {
             forward_calls(&vm, base, functions)?;
         }
+        let init = vcpu_init(&vm)?;
         let fds = (0..vcpus)
-            .map(|n| make_vcpu(&vm, VcpuId(n)))
+            .map(|n| make_vcpu(&vm, VcpuId(n), &init))
             .collect::<Result<Vec<_>, _>>()?;
-        let gic = gic::make(&vm, vcpus)?;
+        let device = gic::make(&vm, vcpus)?;
         if let Some(first) = fds.first() {
             cpu_model::enforce(&vm, first, model)?;
         }
@@ -113,9 +114,11 @@ impl KvmVm {
             memory: Mutex::default(),
             debug_slots: debug::slots(&vm),
         });
+        let vm = Arc::new(vm);
+        let gic = KvmGic::new(device, vm.clone(), &fds, init, shared.clone())?;
         Ok(Self {
             unbound: Mutex::new(fds.into_iter().map(Some).collect()),
-            _gic: gic,
+            gic,
             vm,
             counter_offset: AtomicU64::new(offset),
             shared,
@@ -152,15 +155,20 @@ impl KvmVm {
     }
 }
 
-fn make_vcpu(vm: &VmFd, id: VcpuId) -> Result<VcpuFd, HostError> {
-    let fd = vm.create_vcpu(id.0.into());
-    let fd = fd.map_err(failed("KVM_CREATE_VCPU"))?;
+/// How every vCPU of `vm` is made.
+fn vcpu_init(vm: &VmFd) -> Result<kvm_vcpu_init, HostError> {
     let mut init = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut init)
         .map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
     // What is not asked for, the guest does not have: no SVE, no pointer authentication, no PMU.
     init.features[0] = 1 << KVM_ARM_VCPU_PSCI_0_2;
-    fd.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+    Ok(init)
+}
+
+fn make_vcpu(vm: &VmFd, id: VcpuId, init: &kvm_vcpu_init) -> Result<VcpuFd, HostError> {
+    let fd = vm.create_vcpu(id.0.into());
+    let fd = fd.map_err(failed("KVM_CREATE_VCPU"))?;
+    fd.vcpu_init(init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
     Ok(fd)
 }
 
@@ -281,7 +289,7 @@ impl Vm for KvmVm {
     fn forget_code(&self) {}
 
     fn kernel_gic(&self) -> Option<&dyn KernelGic> {
-        Some(self)
+        Some(&self.gic)
     }
 
     fn dirty_log(&self) -> Option<&dyn DirtyLog> {
@@ -312,13 +320,5 @@ impl DirtyLog for KvmVm {
 
     fn stop(&self) -> Result<(), HostError> {
         self.log(false)
-    }
-}
-
-impl KernelGic for KvmVm {
-    fn set_spi(&self, intid: Intid, high: bool) -> Result<(), HostError> {
-        self.vm
-            .set_irq_line(gic::spi(intid), high)
-            .map_err(failed("KVM_IRQ_LINE"))
     }
 }

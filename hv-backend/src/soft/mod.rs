@@ -54,6 +54,7 @@ impl Hypervisor for Soft {
             vcpus,
             address_bits,
             time,
+            counter_frequency,
             cpu,
         } = *config;
         self.offers_cpu(cpu)?;
@@ -68,8 +69,15 @@ impl Hypervisor for Soft {
                 "the machine needs {address_bits} address bits; soft has {ADDRESS_BITS}"
             )));
         }
+        let frequency = counter_frequency.unwrap_or(self.caps.counter_frequency);
+        let clock = HostClock::new(frequency).ok_or_else(|| {
+            HostError::Limit(format!(
+                "the guest's counter is to run at {frequency} Hz; soft gives 1 to {}",
+                clock::MAX_FREQUENCY
+            ))
+        })?;
         match time {
-            TimeSource::Host => Ok(Box::new(SoftVm::new(vcpus, Arc::new(HostClock::default())))),
+            TimeSource::Host => Ok(Box::new(SoftVm::new(vcpus, Arc::new(clock)))),
             TimeSource::Instructions => Err(HostError::Limit(
                 "time counted in instructions is not built yet".into(),
             )),

@@ -20,6 +20,7 @@ fn vm(vcpus: u16) -> Box<dyn Vm> {
         vcpus,
         address_bits: 40,
         time: TimeSource::Host,
+        counter_frequency: None,
         cpu: CpuModel::Portable,
     };
     Soft::default().create_vm(&config).unwrap()
@@ -246,6 +247,7 @@ fn vcpus_are_bound_once_and_limits_hold() {
             vcpus,
             address_bits,
             time: TimeSource::Host,
+            counter_frequency: None,
             cpu: CpuModel::Portable,
         };
         assert!(matches!(
@@ -279,4 +281,32 @@ fn the_counter_moves_and_keeps_its_frequency() {
         vm.set_counter(&other),
         Err(HostError::BadState(_))
     ));
+}
+
+#[test]
+fn a_guest_gets_the_counter_of_the_host_it_comes_from() {
+    let config = |counter_frequency| VmConfig {
+        vcpus: 1,
+        address_bits: 40,
+        time: TimeSource::Host,
+        counter_frequency,
+        cpu: CpuModel::Portable,
+    };
+    let vm = Soft::default()
+        .create_vm(&config(Some(24_000_000)))
+        .unwrap();
+    let state = CounterState {
+        value: 1 << 50,
+        frequency: 24_000_000,
+    };
+    vm.set_counter(&state).unwrap();
+    let now = vm.counter();
+    assert_eq!(now.frequency, 24_000_000);
+    assert!((1 << 50..(1 << 50) + 60 * 24_000_000).contains(&now.value));
+    let frequency = crate::soft::clock::FREQUENCY;
+    assert!(
+        vm.set_counter(&CounterState { frequency, ..state })
+            .is_err()
+    );
+    assert!(Soft::default().create_vm(&config(Some(0))).is_err());
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use aarch64::cpu_model::CpuModel;
+use aarch64::gic_state::GicState;
 use aarch64::machine::RAM_BASE;
 use aarch64::{Gpa, Intid, Size, SysReg, VcpuId};
 use devices::bus::Bus;
@@ -90,6 +91,7 @@ impl Machine {
             vcpus,
             address_bits: ADDRESS_BITS,
             time: TimeSource::Host,
+            counter_frequency: None,
             cpu: portable.map_or(CpuModel::Host, |()| CpuModel::Portable),
         };
         let vm = accelerator.create_vm(&config).expect("a VM");
@@ -152,6 +154,31 @@ impl Machine {
         match (&self.model, self.vm().kernel_gic()) {
             (Some(model), _) => model.gic.set_spi(intid, high),
             (None, Some(gic)) => gic.set_spi(intid, high).expect("an SPI"),
+            (None, None) => unreachable!("there is the one or the other"),
+        }
+    }
+
+    /// The state of the interrupt controller, while no vCPU runs.
+    ///
+    /// # Panics
+    /// When the host refuses.
+    #[must_use]
+    pub fn save_gic(&self) -> GicState {
+        match (&self.model, self.vm().kernel_gic()) {
+            (Some(model), _) => model.gic.save(),
+            (None, Some(gic)) => gic.save().expect("no vCPU runs"),
+            (None, None) => unreachable!("there is the one or the other"),
+        }
+    }
+
+    /// Replaces the state of the interrupt controller, while no vCPU runs.
+    ///
+    /// # Panics
+    /// When the host refuses.
+    pub fn restore_gic(&self, state: &GicState) {
+        match (&self.model, self.vm().kernel_gic()) {
+            (Some(model), _) => model.gic.restore(state).expect("a possible state"),
+            (None, Some(gic)) => gic.restore(state).expect("a state that KVM can hold"),
             (None, None) => unreachable!("there is the one or the other"),
         }
     }

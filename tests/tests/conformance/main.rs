@@ -11,6 +11,7 @@ mod debug;
 mod dirty;
 mod doorbells;
 mod identity;
+mod interrupt_state;
 mod interrupts;
 mod kicks;
 mod memory;

@@ -26,6 +26,7 @@ pub const CONFIG: VmConfig = VmConfig {
     vcpus: 1,
     address_bits: 36,
     time: TimeSource::Host,
+    counter_frequency: None,
     cpu: CpuModel::Portable,
 };
 

@@ -72,6 +72,7 @@ mod tests {
         vcpus: 1,
         address_bits: 36,
         time: TimeSource::Host,
+        counter_frequency: None,
         cpu: CpuModel::Host,
     };
 

@@ -12,7 +12,7 @@ use aarch64::{Intid, SysReg, VcpuId};
 use devices::bus::{Bus, BusError};
 use devices::gic::{SharedGic, V2mFrame};
 use devices::irq::{IrqLine, IrqSink};
-use hv_backend::api::HostError;
+use hv_backend::api::{HostError, KernelGic};
 
 use crate::fleet::Fleet;
 use crate::state::RestoreError;
@@ -79,13 +79,17 @@ impl Interrupts {
         }
     }
 
-    /// Gives a vCPU's CPU interface its reset state.
+    /// Gives the CPU interface of a vCPU that is off its reset state.
     pub fn reset_cpu_interface(&self, vcpu: VcpuId) {
         match self {
             Self::Model(gic) => gic.reset_cpu_interface(vcpu),
-            // The kernel takes changes of it only while no vCPU runs. A guest's kernel sets it up
-            // before it takes an interrupt.
-            Self::Kernel(_) => {}
+            Self::Kernel(inputs) => {
+                let done = inputs.gic().map(|gic| gic.reset_cpu_interface(vcpu));
+                if let Some(Err(error)) = done {
+                    // The guest finds it as it left it, and sets it up when it starts the vCPU.
+                    tracing::error!(%vcpu, %error, "a CPU interface is not reset");
+                }
+            }
         }
     }
 
@@ -93,9 +97,7 @@ impl Interrupts {
     pub fn save(&self) -> Result<GicState, HostError> {
         match self {
             Self::Model(gic) => Ok(gic.save()),
-            Self::Kernel(_) => Err(HostError::Limit(
-                "saving the kernel's GIC is not built yet".into(),
-            )),
+            Self::Kernel(inputs) => inputs.gic().ok_or_else(gone)?.save(),
         }
     }
 
@@ -103,28 +105,45 @@ impl Interrupts {
     pub fn restore(&self, state: &GicState) -> Result<(), RestoreError> {
         match self {
             Self::Model(gic) => Ok(gic.restore(state)?),
-            Self::Kernel(_) => Err(RestoreError::KernelGic(HostError::Limit(
-                "restoring the kernel's GIC is not built yet".into(),
-            ))),
+            Self::Kernel(inputs) => {
+                let restored = inputs
+                    .gic()
+                    .ok_or_else(gone)
+                    .and_then(|gic| gic.restore(state));
+                restored.map_err(RestoreError::KernelGic)
+            }
         }
     }
 
     /// Gives everything its reset state. No vCPU runs meanwhile.
-    pub fn reset(&self) {
+    pub fn reset(&self) -> Result<(), HostError> {
         match self {
-            Self::Model(gic) => gic.reset(),
-            // Not done yet; a guest's kernel sets up all of it, as it must after kexec.
-            Self::Kernel(_) => {}
+            Self::Model(gic) => {
+                gic.reset();
+                Ok(())
+            }
+            Self::Kernel(inputs) => inputs.gic().ok_or_else(gone)?.reset(),
         }
     }
+}
+
+/// It was there when the machine was made.
+fn gone() -> HostError {
+    HostError::BadState("the host's kernel has taken its GIC away".into())
 }
 
 /// The inputs of the kernel's GIC.
 pub struct KernelInputs(Arc<Fleet>);
 
+impl KernelInputs {
+    fn gic(&self) -> Option<&dyn KernelGic> {
+        self.0.vm().kernel_gic()
+    }
+}
+
 impl IrqSink for KernelInputs {
     fn set_level(&self, intid: Intid, high: bool) {
-        let Some(gic) = self.0.vm().kernel_gic() else {
+        let Some(gic) = self.gic() else {
             return;
         };
         if let Err(error) = gic.set_spi(intid, high) {

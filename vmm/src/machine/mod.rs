@@ -261,6 +261,7 @@ fn vm_config(
         vcpus: cpus.get(),
         address_bits: needed,
         time: TimeSource::Host,
+        counter_frequency: None,
         cpu: CpuModel::Portable,
     })
 }

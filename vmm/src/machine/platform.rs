@@ -146,9 +146,9 @@ impl Platform {
         uart.reset();
         rtc.reset();
         gpio.reset();
-        interrupts.reset();
-        // New memory rather than zeros written: the host gets back what the guest had touched.
         let host = |error| StartError::Host(chain(&error));
+        interrupts.reset().map_err(host)?;
+        // New memory rather than zeros written: the host gets back what the guest had touched.
         drop(fleet.vm().unmap(contents.ram().base).map_err(host)?);
         contents.load(&self.new_ram()?)
     }

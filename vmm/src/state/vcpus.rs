@@ -175,7 +175,6 @@ fn read_identification(vcpu: &dyn Vcpu) -> Result<Vec<(SysReg, u64)>, HostError>
 
 #[cfg(test)]
 mod tests {
-    use aarch64::gic_state::GicVcpuState;
     use aarch64::machine::VIRTUAL_TIMER_INTID;
     use aarch64::timer::CTL_ENABLE;
 
@@ -228,12 +227,7 @@ mod tests {
         let mut saved = vcpu(Power::On);
         saved.registers.sys[Saved::CntvCtlEl0] = CTL_ENABLE;
         saved.registers.sys[Saved::CntvCvalEl0] = 100;
-        let mut gic = GicState {
-            ctlr: 0,
-            spis: Vec::new(),
-            routes: Vec::new(),
-            vcpus: vec![GicVcpuState::default()],
-        };
+        let mut gic = GicState::at_reset(1);
         for (value, high) in [(99, false), (100, true), (5, false)] {
             let frequency = 1;
             set_timer_wires(

@@ -62,6 +62,7 @@ impl Runner<'_> {
     /// Turns this vCPU off. Without any vCPU on, nothing can ever start one again.
     fn turn_off(&mut self) -> Result<Next, HostError> {
         self.clear()?;
+        self.context.board.reset_cpu_interface(self.id);
         if self.context.fleet.power().turn_off(self.id) {
             let reason = "the guest turned its last CPU off, so nothing can wake it".to_owned();
             let registers = String::new();

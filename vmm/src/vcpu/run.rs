@@ -318,15 +318,13 @@ impl<'a> Runner<'a> {
         Ok(Next::Run(Resume::Done))
     }
 
-    /// Gives every register its reset value, those of the interrupt controller's interface too, and
-    /// drops the timers' outputs with them.
+    /// Gives every register its reset value, and drops the timers' outputs with them.
     pub(super) fn clear(&mut self) -> Result<(), HostError> {
         self.vcpu.set_core(&CoreRegs::default())?;
         self.vcpu.set_simd(&SimdRegs::default())?;
         for reg in Saved::ALL {
             self.vcpu.set_sysreg(reg.sysreg(), reg.reset_value())?;
         }
-        self.context.board.reset_cpu_interface(self.id);
         self.timers.forget();
         self.update_timers()?;
         Ok(())

@@ -162,6 +162,7 @@ impl Harness {
             vcpus,
             address_bits: 40,
             time: TimeSource::Host,
+            counter_frequency: None,
             cpu: CpuModel::Portable,
         };
         let vm = scripted.create_vm(&config).unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod harness;
+mod kernel_gic;
 mod machine;
 mod random_guests;
 mod run_loop;
