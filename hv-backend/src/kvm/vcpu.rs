@@ -228,9 +228,7 @@ impl KvmVcpu {
     }
 
     fn debug_exception(&mut self, exit: kvm_debug_exit_arch) -> Result<Entered, HostError> {
-        let kvm_debug_exit_arch {
-            hsr, hsr_high, far, ..
-        } = exit;
+        let kvm_debug_exit_arch { hsr, hsr_high, far } = exit;
         let trap = Trap {
             esr: u64::from(hsr_high) << 32 | u64::from(hsr),
             far,
@@ -295,7 +293,9 @@ impl Vcpu for KvmVcpu {
         self.kick()?.unhold();
         match entered? {
             Entered::Interrupted => Ok(None),
-            other => Err(HostError::BadState(format!("{other:?} of a held vCPU"))),
+            other @ (Entered::Exit(_) | Entered::Again) => {
+                Err(HostError::BadState(format!("{other:?} of a held vCPU")))
+            }
         }
     }
 
