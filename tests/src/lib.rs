@@ -6,6 +6,7 @@
 //! - [`moving`] runs machines in this process, and moves them from one to the next.
 //! - [`program`] finds that program, and runs it for tests of its command line.
 //! - [`simulated`] puts a simulator in place of Hypervisor.framework.
+//! - [`trace`] records what an accelerator tells the VMM, and replays it without one.
 //! - [`skip`] is how a test says that it cannot run here: loudly, and counted.
 //!
 //! Environment: `ARMLET_BIN` is the program (default: the release build), `ARMLET_ACCEL` the
@@ -22,3 +23,4 @@ pub mod moving;
 pub mod program;
 pub mod simulated;
 pub mod skip;
+pub mod trace;

@@ -225,6 +225,12 @@ impl Asm {
         self.branch(0xb500_0000 | x.0, label, 19, 5)
     }
 
+    /// `adr to, label`
+    pub fn adr(&mut self, to: X, label: Label) -> &mut Self {
+        // Labels are words, so the two lowest bits of the offset, which stand apart, are zero.
+        self.branch(0x1000_0000 | to.0, label, 19, 5)
+    }
+
     /// `b .`
     pub fn stay(&mut self) -> &mut Self {
         self.word(0x1400_0000)
@@ -493,6 +499,7 @@ mod tests {
             "ldr q1, [x2, #16]" .load_q(V(1), x2, 16);
             ".arch armv8-a+lse; ldaddal x3, x1, [x2]" .fetch_add(x1, x3, x2);
             "cbz x0, .+8" .cbz_over(x0);
+            "adr x1, .+8; nop" .adr_over(x1);
         }
     }
 
@@ -503,6 +510,14 @@ mod tests {
             self.cbz(x, over).nop().place(over);
             self.words.pop();
             self
+        }
+    }
+
+    impl Asm {
+        /// The address after the next instruction.
+        fn adr_over(&mut self, x: X) -> &mut Self {
+            let over = self.label();
+            self.adr(x, over).nop().place(over)
         }
     }
 

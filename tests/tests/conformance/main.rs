@@ -16,6 +16,7 @@ mod interrupts;
 mod kicks;
 mod memory;
 mod mmio;
+mod state;
 mod sysregs;
 mod timers;
 mod undecoded;

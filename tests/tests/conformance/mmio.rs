@@ -2,7 +2,7 @@
 
 use aarch64::{Gpa, Saved, Size};
 use armlet_tests::bare::asm::{Asm, Extend, V, Writeback, X, XZR};
-use armlet_tests::bare::{Cpu, DEV, DEVICE, guest, image, watched};
+use armlet_tests::bare::{Cpu, DEV, DEVICE, accelerator, guest, image, watched};
 use armlet_tests::skip::skip;
 use hv_backend::api::{Exit, GuestFault, Resume};
 
@@ -52,36 +52,63 @@ fn a_store_of_each_size_tells_its_address_and_value() {
     });
 }
 
-#[test]
-fn a_load_of_each_form_extends_what_it_is_answered() {
-    use Extend::{Sign32, Sign64, Zero};
-    let forms = [
-        (Size::B, Zero, 0x81),
-        (Size::B, Sign32, 0xffff_ff81),
-        (Size::B, Sign64, 0xffff_ffff_ffff_ff81),
-        (Size::H, Zero, 0x8281),
-        (Size::H, Sign32, 0xffff_8281),
-        (Size::H, Sign64, 0xffff_ffff_ffff_8281),
-        (Size::W, Zero, 0x8483_8281),
-        (Size::W, Sign64, 0xffff_ffff_8483_8281),
-        (Size::D, Zero, VALUE),
-    ];
-    watched(move || {
-        let mut cpu = guest(|a| {
-            for (size, extend, _) in forms {
-                // What was there before must not show.
-                a.mov(X(0), u64::MAX)
-                    .load_extended(size, extend, X(0), DEV, 8)
-                    .report(X(0));
-            }
-        });
-        for (size, extend, loaded) in forms {
-            assert_eq!(cpu.go(), read(8, size));
-            // The answer may hold more than the guest asked for.
-            let exit = cpu.answer(Resume::Data(VALUE));
-            let reported = write(0x100, Size::D, loaded);
-            assert_eq!(exit, reported, "{size:?} {extend:?}");
+/// Loads in each of these forms, and returns what each left in its register.
+fn loads(forms: &[(Size, Extend)]) -> Vec<u64> {
+    let mut cpu = guest(|a| {
+        for (size, extend) in forms {
+            // What was there before must not show.
+            a.mov(X(0), u64::MAX)
+                .load_extended(*size, *extend, X(0), DEV, 8)
+                .report(X(0));
         }
+    });
+    let load = |(size, _): &(Size, Extend)| {
+        assert_eq!(cpu.go(), read(8, *size));
+        // The answer may hold more than the guest asked for.
+        let exit = cpu.answer(Resume::Data(VALUE));
+        let Exit::MmioWrite { data, .. } = exit else {
+            unreachable!("{exit:?} instead of a report");
+        };
+        data
+    };
+    forms.iter().map(load).collect()
+}
+
+#[test]
+fn a_load_of_each_size_clears_the_bits_above() {
+    watched(|| {
+        let loaded = loads(&Size::ALL.map(|size| (size, Extend::Zero)));
+        assert_eq!(loaded, [0x81, 0x8281, 0x8483_8281, VALUE]);
+    });
+}
+
+#[test]
+fn a_signed_load_of_each_size_copies_the_sign() {
+    use Extend::{Sign32, Sign64};
+    watched(|| {
+        let loaded = loads(&[
+            (Size::B, Sign32),
+            (Size::B, Sign64),
+            (Size::H, Sign32),
+            (Size::H, Sign64),
+            (Size::W, Sign64),
+        ]);
+        let lost = [0x81, 0x81, 0x8281, 0x8281, 0x8483_8281];
+        if accelerator().name() == "kvm" && loaded == lost {
+            // `vcpu_data_host_to_guest` cuts off what `kvm_handle_mmio_return` has extended.
+            return skip(
+                "signed loads from devices",
+                "the host's kernel loses the sign",
+            );
+        }
+        let extended = [
+            0xffff_ff81,
+            0xffff_ffff_ffff_ff81,
+            0xffff_8281,
+            0xffff_ffff_ffff_8281,
+            0xffff_ffff_8483_8281,
+        ];
+        assert_eq!(loaded, extended);
     });
 }
 
