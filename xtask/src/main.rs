@@ -13,6 +13,7 @@ mod kvm_host;
 mod lint;
 mod macos;
 mod suite;
+mod traces;
 mod workflows;
 
 use error::Error;
@@ -26,7 +27,7 @@ struct Entry {
     run: fn(&[String]) -> Result<bool, Error>,
 }
 
-const COMMANDS: [Entry; 9] = [
+const COMMANDS: [Entry; 10] = [
     Entry {
         name: "demo",
         help: "set up everything and boot Linux to a shell (without a terminal: check it and power off)",
@@ -66,6 +67,11 @@ const COMMANDS: [Entry; 9] = [
         name: "kvm-trouble",
         help: "see what armlet says on emulated hosts whose KVM is missing or cannot be used",
         run: kvm_host::run_trouble,
+    },
+    Entry {
+        name: "traces",
+        help: "record exit traces of real KVM anew, into tests/traces",
+        run: traces::run,
     },
     Entry {
         name: "guests",

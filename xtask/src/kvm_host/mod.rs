@@ -87,6 +87,11 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Makes sure of what the emulated host takes of this one.
+pub fn tools() -> Result<(), Error> {
+    vehicle::tools()
+}
+
 /// Keeps what is written, and shows it on standard error as it comes.
 #[derive(Default)]
 struct Shown(Vec<u8>);

@@ -17,13 +17,18 @@ const MEMORY: &str = "2G";
 const STATUS: &str = "ARMLET-STATUS ";
 const ACTION: &str = include_str!("../../files/kvm-host.sh");
 
+/// Makes sure of the host's tools that this takes.
+pub fn tools() -> Result<(), Error> {
+    host::require(&[QEMU])
+}
+
 /// Runs the command, writes its output to `output`, and returns its exit status.
 pub fn run(
     request: &Request,
     directory: &Path,
     output: &mut (impl Write + Send),
 ) -> Result<i32, Error> {
-    host::require(&[QEMU])?;
+    tools()?;
     let armlet = toolchain::build_armlet(directory)?;
     let store = Store::of_checkout();
     let mut files = vec![

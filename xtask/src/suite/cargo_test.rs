@@ -32,7 +32,8 @@ pub fn run(arguments: &[&str], environment: &[(&str, &Path)]) -> Result<Tally, E
     Ok(count(&finished.lines, &skipped, finished.success))
 }
 
-fn count(lines: &[String], skip_log: &str, success: bool) -> Tally {
+/// What the output of test programs and their log of skips come to.
+pub fn count(lines: &[String], skip_log: &str, success: bool) -> Tally {
     let mut tally = Tally::default();
     for line in lines {
         if let Some(summary) = line.strip_prefix("test result: ") {

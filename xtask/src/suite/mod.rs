@@ -1,12 +1,13 @@
 //! `cargo xtask test`: everything that can be tested on this machine, in one command.
 //!
-//! A [`Step`] is one line of the closing table. Steps run one after the other, cheap ones first,
-//! and a failed step does not stop the others. What cannot run here is a skip with its reason, never
+//! A [`Step`] is one line of the closing table, or several that come from one run. Steps run one
+//! after the other, cheap ones first, and a failed step does not stop the others. What cannot run here is a skip with its reason, never
 //! a silence. `--only NAME` runs the steps whose name contains NAME.
 //!
 //! The end-to-end steps are the files of `tests/tests`, so a new file is a new step.
 
 mod cargo_test;
+mod emulated;
 mod report;
 mod steps;
 
@@ -45,14 +46,60 @@ impl Tally {
     }
 }
 
-/// One line of the closing table.
-pub struct Step {
+/// One line of the closing table, before what it ran on is known.
+#[derive(Debug, PartialEq)]
+pub struct Part {
     /// Its name, as `--only` takes it.
     pub name: String,
+    /// What it came to.
+    pub tally: Tally,
+    /// How long it took; as long as the step where nobody says otherwise.
+    pub seconds: Option<f64>,
+}
+
+/// Runs the lines of these names.
+type Work = Box<dyn Fn(&[String]) -> Result<Vec<Part>, Error>>;
+
+/// What becomes one line of the closing table, or several.
+pub struct Step {
+    /// The lines' names, as `--only` takes them.
+    pub names: Vec<String>,
     /// What it runs on.
     pub on: &'static str,
-    /// Does it.
-    pub run: Box<dyn Fn() -> Result<Tally, Error>>,
+    /// Does those of `names` that are given.
+    pub run: Work,
+}
+
+impl Step {
+    /// A step of one line.
+    fn one(
+        name: String,
+        on: &'static str,
+        run: impl Fn() -> Result<Tally, Error> + 'static,
+    ) -> Self {
+        let names = vec![name.clone()];
+        let part = move |tally| Part {
+            name: name.clone(),
+            tally,
+            seconds: None,
+        };
+        let run = Box::new(move |_: &[String]| run().map(|tally| vec![part(tally)]));
+        Self { names, on, run }
+    }
+
+    /// Runs what is wanted of it. An error is a failure of each line.
+    fn run(&self, wanted: &[String]) -> Vec<Part> {
+        let failed = |error: Error| {
+            println!("{}: {error}", wanted.join(", "));
+            let part = |name: &String| Part {
+                name: name.clone(),
+                tally: Tally::one(false),
+                seconds: None,
+            };
+            wanted.iter().map(part).collect()
+        };
+        (self.run)(wanted).unwrap_or_else(failed)
+    }
 }
 
 /// Runs the command.
@@ -70,26 +117,32 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
             tool.program, tool.purpose
         );
     }
-    let steps = steps::all()?;
-    for step in steps
-        .iter()
-        .filter(|step| only.is_none_or(|name| step.name.contains(name)))
-    {
-        println!("\n== {} ({})", step.name, step.on);
-        let begun = Instant::now();
-        let tally = (step.run)().unwrap_or_else(|error| {
-            println!("{}: {error}", step.name);
-            Tally::one(false)
-        });
-        for (name, reason) in &tally.skipped {
-            println!("SKIP {name}: {reason}");
+    for step in steps::all()? {
+        let is_wanted = |name: &&String| only.is_none_or(|word| name.contains(word));
+        let wanted: Vec<String> = step.names.iter().filter(is_wanted).cloned().collect();
+        if wanted.is_empty() {
+            continue;
         }
-        report.rows.push(Row {
-            name: step.name.clone(),
-            on: step.on,
+        println!("\n== {} ({})", wanted.join(", "), step.on);
+        let begun = Instant::now();
+        let parts = step.run(&wanted);
+        let whole = begun.elapsed().as_secs_f64();
+        for Part {
+            name,
             tally,
-            seconds: begun.elapsed().as_secs_f64(),
-        });
+            seconds,
+        } in parts
+        {
+            for (name, reason) in &tally.skipped {
+                println!("SKIP {name}: {reason}");
+            }
+            report.rows.push(Row {
+                name,
+                on: step.on,
+                tally,
+                seconds: seconds.unwrap_or(whole),
+            });
+        }
     }
     print!("\n{}", report.render(start.elapsed().as_secs_f64()));
     Ok(report.success())

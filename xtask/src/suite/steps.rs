@@ -1,8 +1,9 @@
 //! The steps of the tests, in the order they run.
 
-use super::{Step, Tally, cargo_test};
+use super::{Step, Tally, cargo_test, emulated};
 use crate::command::{build_armlet, build_simulated_armlet, cargo, target, workspace};
 use crate::error::Error;
+use crate::kvm_host::{self, toolchain};
 use crate::{host, lint, macos, workflows};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub fn all() -> Result<Vec<Step>, Error> {
             ];
             succeeds(cargo().args(arguments))
         }),
+        step("clippy of arm64 Linux code", clippy_of_arm64),
         step("unit and property tests", || {
             cargo_test::run(
                 &["--workspace", "--exclude", "armlet-tests", "--no-fail-fast"],
@@ -61,15 +63,23 @@ pub fn all() -> Result<Vec<Step>, Error> {
 }
 
 fn step(name: &str, run: impl Fn() -> Result<Tally, Error> + 'static) -> Step {
-    Step {
-        name: name.to_owned(),
-        on: "host",
-        run: Box::new(run),
-    }
+    Step::one(name.to_owned(), "host", run)
 }
 
 fn succeeds(command: &mut Command) -> Result<Tally, Error> {
     Ok(Tally::one(command.status()?.success()))
+}
+
+/// The code that only arm64 Linux has, which clippy on another host does not see.
+fn clippy_of_arm64() -> Result<Tally, Error> {
+    const NAME: &str = "clippy of arm64 Linux code";
+    if host::accelerator("kvm").is_ok() {
+        return Ok(Tally::skip(NAME, "this host's own clippy sees that code"));
+    }
+    match toolchain::tools() {
+        Ok(()) => toolchain::clippy(&kvm_host::directory()?, "hv-backend").map(Tally::one),
+        Err(why) => Ok(Tally::skip(NAME, why.to_string())),
+    }
 }
 
 /// Every fuzz target for its share of some minutes; `ARMLET_FUZZ_SECONDS` asks for more.
@@ -95,6 +105,7 @@ fn integration_tests() -> Result<Vec<Step>, Error> {
         .filter_map(|entry| test_name(&entry.ok()?.path()))
         .collect();
     names.sort();
+    let emulate = host::accelerator("kvm").is_err();
     let mut steps = Vec::new();
     for name in names {
         let kind = match name.strip_prefix("guest_") {
@@ -107,24 +118,28 @@ fn integration_tests() -> Result<Vec<Step>, Error> {
             }
         };
         for on in ACCELERATORS {
+            if on == "kvm" && emulate && emulated::runs(&name) {
+                continue;
+            }
             let (test, title) = (name.clone(), format!("{kind} on {on}"));
-            steps.push(Step {
-                name: title.clone(),
+            steps.push(Step::one(
+                title.clone(),
                 on,
-                run: Box::new(move || match host::accelerator(on) {
+                move || match host::accelerator(on) {
                     Ok(()) => integration_test(&test, on),
                     Err(reason) => Ok(Tally::skip(&title, reason)),
-                }),
-            });
+                },
+            ));
         }
         for mac in simulated_macs(&name, steps.len()) {
             let test = name.clone();
-            steps.push(Step {
-                name: format!("{kind} on a simulated Mac, {mac}"),
-                on: "hvf-sim",
-                run: Box::new(move || simulated_test(&test, mac)),
-            });
+            let title = format!("{kind} on a simulated Mac, {mac}");
+            let run = move || simulated_test(&test, mac);
+            steps.push(Step::one(title, "hvf-sim", run));
         }
+    }
+    if emulate {
+        steps.extend(emulated::steps());
     }
     Ok(steps)
 }
