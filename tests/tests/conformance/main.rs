@@ -16,6 +16,7 @@ mod interrupts;
 mod kicks;
 mod memory;
 mod mmio;
+mod pauses;
 mod state;
 mod sysregs;
 mod timers;

@@ -45,7 +45,12 @@ impl Mode {
 const KERNELS: [Kernel; 2] = [Kernel::V6_12Cloud, Kernel::V6_1Cloud];
 
 /// Settings of the environment that reach the tests there too.
-const PASSED_ON: [&str; 3] = ["ARMLET_KICKS", "ARMLET_RANDOM_GUESTS", "ARMLET_SEED"];
+const PASSED_ON: [&str; 4] = [
+    "ARMLET_KICKS",
+    "ARMLET_PAUSES",
+    "ARMLET_RANDOM_GUESTS",
+    "ARMLET_SEED",
+];
 
 /// One test program as it runs there.
 struct TestProgram {
