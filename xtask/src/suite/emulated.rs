@@ -39,6 +39,15 @@ impl Mode {
             Self::Nvhe => "nvhe",
         }
     }
+
+    /// Kicks and pauses of the storms, which take minutes there. The number that is promised runs
+    /// in one of the modes.
+    const fn storm(self) -> &'static str {
+        match self {
+            Self::Vhe => "export ARMLET_KICKS=100000 ARMLET_PAUSES=5000\n",
+            Self::Nvhe => "export ARMLET_KICKS=20000 ARMLET_PAUSES=1000\n",
+        }
+    }
 }
 
 /// Kernels that the tests boot there.
@@ -162,7 +171,10 @@ fn start(mode: Mode, programs: &[&TestProgram]) -> Result<Vec<String>, Error> {
     let directory = kvm_host::directory()?;
     let lines: Vec<String> = programs.iter().map(|program| program.line(mode)).collect();
     let script = directory.join(format!("tests-{}.sh", mode.name()));
-    fs::write(&script, [PRELUDE, &settings(), &lines.concat()].concat())?;
+    fs::write(
+        &script,
+        [PRELUDE, mode.storm(), &settings(), &lines.concat()].concat(),
+    )?;
     let mut files = guest_files()?;
     let names: Vec<&str> = programs.iter().map(|program| program.test).collect();
     for (name, path) in names
