@@ -19,13 +19,18 @@ use vmm::outcome::Outcome;
 use vmm::state::Saved;
 
 use crate::program::Scratch;
+use crate::simulated;
 
 /// How long a machine may take for what a test waits for.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The accelerators that work here.
+/// The accelerators that work here, a simulated Mac's too if the environment names one.
+///
+/// # Panics
+/// When it names one that there is not.
 #[must_use]
 pub fn accelerators() -> Vec<Accel> {
+    simulated::install().unwrap_or_else(|error| panic!("{error}"));
     let works = |accel: &Accel| open(*accel).is_ok();
     Accel::BY_PREFERENCE.into_iter().filter(works).collect()
 }

@@ -281,10 +281,12 @@ fn offers_portable(accel: &dyn Hypervisor) -> Result<(), String> {
 /// Why a guest cannot move between the two, if it cannot.
 fn obstacle(a: &dyn Hypervisor, b: &dyn Hypervisor) -> Option<String> {
     if a.name() == b.name() {
-        return None;
+        let why = "a process has one VM of Hypervisor.framework";
+        return (a.name() == "hvf").then(|| why.to_owned());
     }
     let (here, there) = (a.caps().counter_frequency, b.caps().counter_frequency);
-    if here != there {
+    // The software CPU counts as the guest's first host did.
+    if here != there && b.name() != "soft" {
         return Some(format!("their counters run at {here} and {there} Hz"));
     }
     offers_portable(a).and_then(|()| offers_portable(b)).err()

@@ -132,7 +132,7 @@ impl Machine {
             on_reset,
             ..
         } = config;
-        let vm_config = vm_config(hypervisor.name(), hypervisor.caps(), cpus, memory)?;
+        let mut vm_config = vm_config(hypervisor.name(), hypervisor.caps(), cpus, memory)?;
         let mut shape = Shape {
             cpu: vm_config.cpu,
             vcpus: vm_config.vcpus,
@@ -142,6 +142,7 @@ impl Machine {
         if let Some(saved) = &saved {
             let fits = snapshot::check(&saved.state.contract, shape, cpu, hypervisor.caps());
             cpu = fits.map_err(|error| StartError::Input(chain(&error)))?;
+            vm_config.counter_frequency = Some(saved.state.contract.counter_frequency);
         }
         let (vm, cpu) = cpu::create_vm(hypervisor, vm_config, cpu)?;
         shape.cpu = cpu;

@@ -87,7 +87,8 @@ pub fn check(
         ram,
         address_bits: _,
     } = shape;
-    let frequency = caps.counter_frequency;
+    // The accelerator is asked for this one, and says so if it cannot give it.
+    let frequency = saved.counter_frequency;
     let here = MachineContract::of_machine(cpu, vcpus, ram, frequency, caps.address_bits);
     contract::check(saved, &here)?;
     Ok(CpuChoice::Only(model))

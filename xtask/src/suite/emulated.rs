@@ -73,7 +73,7 @@ struct TestProgram {
     omitted: &'static [&'static str],
 }
 
-const PARTS: [TestProgram; 4] = [
+const PARTS: [TestProgram; 5] = [
     TestProgram {
         kind: "conformance",
         test: "conformance",
@@ -99,6 +99,12 @@ const PARTS: [TestProgram; 4] = [
     TestProgram {
         kind: "random",
         test: "guest_random",
+        arguments: &[],
+        omitted: &[],
+    },
+    TestProgram {
+        kind: "moves",
+        test: "moves",
         arguments: &[],
         omitted: &[],
     },

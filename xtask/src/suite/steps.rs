@@ -17,6 +17,8 @@ const SIMULATED_MACS: [&str; 3] = ["m1-13", "m2-15", "m4-26"];
 
 /// The test program of what all accelerators do alike.
 const CONFORMANCE: &str = "conformance";
+/// The test program of guests that move between all accelerators of a process.
+const MOVES: &str = "moves";
 
 /// All steps.
 pub fn all() -> Result<Vec<Step>, Error> {
@@ -110,7 +112,7 @@ fn integration_tests() -> Result<Vec<Step>, Error> {
     for name in names {
         let kind = match name.strip_prefix("guest_") {
             Some(kind) => kind.to_owned(),
-            None if name == CONFORMANCE => name.clone(),
+            None if [CONFORMANCE, MOVES].contains(&name.as_str()) => name.clone(),
             None => {
                 let test = name.clone();
                 steps.push(step(&name, move || integration_test(&test, "soft")));
