@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything that can be tested on this machine, in one command.
 //!
 //! A [`Step`] is one line of the closing table, or several that come from one run. Steps run one
-//! after the other, cheap ones first, and a failed step does not stop the others. What cannot run here is a skip with its reason, never
-//! a silence. `--only NAME` runs the steps whose name contains NAME.
+//! after the other, cheap ones first, and a failed step does not stop the others. What cannot run here
+//! is a skip with its reason, never a silence; and a failure on the accelerators that
+//! `ARMLET_REQUIRE` lists. `--only NAME` runs the steps whose name contains NAME.
 //!
 //! The end-to-end steps are the files of `tests/tests`, so a new file is a new step.
 
@@ -33,6 +34,20 @@ impl Tally {
         Self {
             passed: usize::from(success),
             failed: usize::from(!success),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// The same where everything has to run: what was skipped has failed.
+    fn without_skips(self) -> Self {
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        Self {
+            passed,
+            failed: failed + skipped.len(),
             skipped: Vec::new(),
         }
     }
@@ -102,6 +117,24 @@ impl Step {
     }
 }
 
+/// Accelerators on which nothing may be skipped, with commas between them.
+const REQUIRE: &str = "ARMLET_REQUIRE";
+
+/// The accelerators of a list.
+fn required(list: &str) -> Result<Vec<&'static str>, Error> {
+    let known = |name: &str| {
+        let found = steps::ACCELERATORS.into_iter().find(|known| *known == name);
+        found.ok_or_else(|| {
+            let known = steps::ACCELERATORS.join(", ");
+            Error::new(format!(
+                "{REQUIRE}: no accelerator {name}; there are: {known}"
+            ))
+        })
+    };
+    let names = list.split(',').map(str::trim);
+    names.filter(|name| !name.is_empty()).map(known).collect()
+}
+
 /// Runs the command.
 pub fn run(arguments: &[String]) -> Result<bool, Error> {
     let only = match arguments {
@@ -109,6 +142,7 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
         [flag, name] if flag == "--only" => Some(name.as_str()),
         _ => return Err(Error::new("usage: cargo xtask test [--only STEP]")),
     };
+    let required = required(&std::env::var(REQUIRE).unwrap_or_default())?;
     let start = Instant::now();
     let mut report = Report::default();
     for tool in host::ensure(&host::TOOLS)? {
@@ -136,6 +170,11 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
             for (name, reason) in &tally.skipped {
                 println!("SKIP {name}: {reason}");
             }
+            let tally = if required.contains(&step.on) {
+                tally.without_skips()
+            } else {
+                tally
+            };
             report.rows.push(Row {
                 name,
                 on: step.on,
@@ -146,4 +185,23 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
     }
     print!("\n{}", report.render(start.elapsed().as_secs_f64()));
     Ok(report.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_required_is_a_list_of_accelerators() {
+        assert_eq!(required("").expect("nothing"), Vec::<&str>::new());
+        assert_eq!(required("hvf, kvm").expect("known"), ["hvf", "kvm"]);
+        assert!(required("xen").is_err());
+    }
+
+    #[test]
+    fn a_skip_of_what_is_required_is_a_failure() {
+        let tally = Tally::skip("boot on hvf", "no Mac").without_skips();
+        assert_eq!(tally, Tally::one(false));
+        assert_eq!(Tally::one(true).without_skips(), Tally::one(true));
+    }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The accelerators the end-to-end tests run on, each if it is there.
-const ACCELERATORS: [&str; 3] = ["soft", "kvm", "hvf"];
+pub const ACCELERATORS: [&str; 3] = ["soft", "kvm", "hvf"];
 
 /// The Macs that are simulated on other hosts.
 const SIMULATED_MACS: [&str; 3] = ["m1-13", "m2-15", "m4-26"];
