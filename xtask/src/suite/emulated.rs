@@ -73,7 +73,7 @@ struct TestProgram {
     omitted: &'static [&'static str],
 }
 
-const PARTS: [TestProgram; 5] = [
+const PARTS: [TestProgram; 4] = [
     TestProgram {
         kind: "conformance",
         test: "conformance",
@@ -99,12 +99,6 @@ const PARTS: [TestProgram; 5] = [
     TestProgram {
         kind: "random",
         test: "guest_random",
-        arguments: &[],
-        omitted: &[],
-    },
-    TestProgram {
-        kind: "moves",
-        test: "moves",
         arguments: &[],
         omitted: &[],
     },
