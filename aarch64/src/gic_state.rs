@@ -119,14 +119,13 @@ impl BankKind {
         }
     }
 
-    /// A bank at reset: all in group 1, edge-triggered but for PPIs, and off but for SGIs, as a
-    /// kernel's virtual GIC has it.
+    /// A bank at reset: all in group 1, level-sensitive and off but for SGIs.
     #[must_use]
     pub fn at_reset(self) -> GicBank {
         GicBank {
             group: u32::MAX,
             enabled: self.sgis(),
-            edge: self.sgis() | self.configurable(),
+            edge: self.sgis(),
             ..GicBank::default()
         }
     }

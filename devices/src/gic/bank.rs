@@ -166,18 +166,9 @@ mod tests {
         at(reg, 0, Size::W)
     }
 
-    /// SPIs that a guest made level-sensitive.
-    fn level_sensitive() -> Bank {
-        let mut bank = Bank::new(BankKind::Spi);
-        for half in [0, 4] {
-            bank.write(at(BankReg::Config, half, Size::W), 0);
-        }
-        bank
-    }
-
     #[test]
     fn level_interrupt_follows_its_wire() {
-        let mut bank = level_sensitive();
+        let mut bank = Bank::new(BankKind::Spi);
         bank.write(word(BankReg::SetEnable), 1 << 3);
         bank.set_level(3, true);
         assert_eq!(bank.ready(), 1 << 3);
@@ -196,7 +187,7 @@ mod tests {
 
     #[test]
     fn edge_interrupt_is_latched_once_per_rising_edge() {
-        let mut bank = level_sensitive();
+        let mut bank = Bank::new(BankKind::Spi);
         bank.write(word(BankReg::SetEnable), 1 << 17);
         bank.write(at(BankReg::Config, 4, Size::W), 2 << 2);
         assert_eq!(bank.read(at(BankReg::Config, 4, Size::W)), 2 << 2);
@@ -214,7 +205,7 @@ mod tests {
 
     #[test]
     fn software_pending_of_a_level_interrupt_ends_with_its_acknowledge() {
-        let mut bank = level_sensitive();
+        let mut bank = Bank::new(BankKind::Spi);
         bank.write(word(BankReg::SetPending), 1);
         assert_eq!(bank.read(word(BankReg::ClearPending)), 1);
         bank.acknowledge(0);
@@ -223,7 +214,7 @@ mod tests {
 
     #[test]
     fn clearing_pending_does_not_lower_the_wire() {
-        let mut bank = level_sensitive();
+        let mut bank = Bank::new(BankKind::Spi);
         bank.set_level(0, true);
         bank.write(word(BankReg::ClearPending), 1);
         assert_eq!(bank.read(word(BankReg::SetPending)), 1);
@@ -242,7 +233,7 @@ mod tests {
 
     #[test]
     fn priorities_keep_five_bits_and_take_bytes_and_words() {
-        let mut bank = level_sensitive();
+        let mut bank = Bank::new(BankKind::Spi);
         bank.write(at(BankReg::Priority, 4, Size::W), 0x1234_56ff);
         assert_eq!(bank.read(at(BankReg::Priority, 4, Size::W)), 0x1030_50f8);
         bank.write(at(BankReg::Priority, 6, Size::B), 0xaaff);

@@ -24,16 +24,13 @@ const IPRIORITYR: u64 = 0x400;
 const ICFGR: u64 = 0xc00;
 const IROUTER: u64 = 0x6000;
 
-/// A GIC that a guest has set up: SPIs level-sensitive, forwarding, both groups on, nothing masked, every interrupt enabled in group
+/// A GIC that a guest has set up: forwarding, both groups on, nothing masked, every interrupt enabled in group
 /// 1 at priority 0xa0.
 fn ready_gic(vcpus: u16) -> Gic {
     let mut gic = Gic::new(vcpus);
     gic.dist_write(0, Size::W, 3);
     for bank in 1..32 {
         gic.dist_write(ISENABLER + 4 * bank, Size::W, 0xffff_ffff);
-    }
-    for word in 2..64 {
-        gic.dist_write(ICFGR + 4 * word, Size::W, 0);
     }
     for word in 8..256 {
         gic.dist_write(IPRIORITYR + 4 * word, Size::W, 0xa0a0_a0a0);

@@ -24,7 +24,7 @@
 //!
 //! Where the architecture leaves a choice, and in two places where it does not, the GIC is what KVM
 //! gives a guest, so that one saved state fits every accelerator (ADR 7):
-//! - Interrupts start in group 1, SPIs edge-triggered and routed to vCPU 0, SGIs enabled.
+//! - Interrupts start in group 1, SPIs routed to vCPU 0, SGIs enabled.
 //! - PPIs are level-sensitive, and cannot be set to edge.
 //! - `GICR_WAKER` reads zero and ignores writes, as in a redistributor without power management.
 //! - `GICD_CTLR.EnableGrp1` forwards both groups; `EnableGrp0` reads zero and ignores writes.

@@ -144,14 +144,14 @@ fn view<'a>(offset: u64, size: Size, get: impl Fn(u64) -> Option<&'a Interrupt>)
 
 impl Model {
     pub(super) fn new(vcpus: u16) -> Self {
-        let reset = |sgi, edge| Interrupt {
+        let reset = |sgi| Interrupt {
             group1: true,
             enabled: sgi,
-            edge,
+            edge: sgi,
             ..Interrupt::default()
         };
         let cpu = Cpu {
-            private: (0..32).map(|i| reset(i < 16, i < 16)).collect(),
+            private: (0..32).map(|i| reset(i < 16)).collect(),
             pmr: 0,
             bpr: [2, 3],
             common_bpr: false,
@@ -161,7 +161,7 @@ impl Model {
         };
         Self {
             forwards: false,
-            spis: (32..992).map(|_| reset(false, true)).collect(),
+            spis: (32..992).map(|_| reset(false)).collect(),
             cpus: vec![cpu; vcpus.into()],
         }
     }

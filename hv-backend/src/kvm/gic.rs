@@ -69,6 +69,7 @@ pub fn make(vm: &VmFd, vcpus: u16) -> Result<DeviceFd, HostError> {
     set(&gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &NR_IRQS)?;
     let (group, init) = (KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT);
     set(&gic, group, init.into(), &0_u64)?;
+    gic_state::begin(&gic)?;
     Ok(gic)
 }
 

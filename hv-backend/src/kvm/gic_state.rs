@@ -37,6 +37,19 @@ use crate::api::HostError;
 /// What `ICC_CTLR_EL1.PRIbits` holds for five bits of priority.
 const PRIBITS: u64 = 4 << 8;
 
+/// Makes a new GIC's SPIs level-sensitive, as they are at reset: of a wire that is raised while its
+/// interrupt is edge-triggered KVM would forget the level.
+///
+/// # Errors
+/// When KVM refuses.
+pub fn begin(gic: &dyn Registers) -> Result<(), HostError> {
+    for bank in (1..BANKS).map(Bank::Spis) {
+        gic.set(bank.register(BankReg::Config, 0), 0)?;
+        gic.set(bank.register(BankReg::Config, 1), 0)?;
+    }
+    Ok(())
+}
+
 /// The state of a GIC for `vcpus` vCPUs.
 ///
 /// # Errors

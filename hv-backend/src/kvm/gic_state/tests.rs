@@ -84,7 +84,9 @@ fn refused(gic: &Fake, state: &GicState) -> String {
 
 #[test]
 fn a_new_gic_is_in_the_reset_state() {
-    let state = save(&Fake::new(3, 5), 3, &Wires::default());
+    let gic = Fake::new(3, 5);
+    begin(&gic).unwrap();
+    let state = save(&gic, 3, &Wires::default());
     assert_eq!(state.unwrap(), GicState::at_reset(3));
 }
 
