@@ -9,7 +9,7 @@
 //! | [`DATA`] | the program's own |
 //!
 //! A vector that the program leaves alone stores its offset in the table to
-//! [`EXCEPTION`](super::EXCEPTION) and returns; if it is one for synchronous exceptions, to the
+//! [`EXCEPTION`] and returns; if it is one for synchronous exceptions, to the
 //! instruction after the one that took it. It spoils X30.
 
 use aarch64::machine::RAM_BASE;

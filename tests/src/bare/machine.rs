@@ -196,7 +196,7 @@ impl Machine {
         self.model.is_some()
     }
 
-    /// Gets a vCPU's thread back from [`Cpu::run`](super::Cpu::run), wherever it is.
+    /// Gets a vCPU's thread back from [`Cpu::enter`](super::Cpu::enter), wherever it is.
     pub fn kick(&self, vcpu: VcpuId) {
         let seat = self.seat(vcpu);
         seat.called.store(true, SeqCst);

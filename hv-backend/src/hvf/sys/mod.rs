@@ -2,7 +2,7 @@
 //!
 //! What the framework asks of its callers is kept here by types: a [`vcpu::RawVcpu`] stays on the
 //! thread that made it, a [`Backing`] is memory that outlives its mapping because who maps holds it,
-//! and a [`Stop`] can be used from any thread but not after its vCPU is gone.
+//! and a [`vcpu::Stop`] can be used from any thread but not after its vCPU is gone.
 //!
 //! | file | what |
 //! |---|---|
