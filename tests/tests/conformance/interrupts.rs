@@ -49,7 +49,6 @@ fn a_level_spi_comes_as_long_as_it_is_high() {
             say(a, ON).b(top);
         }));
         let machine = cpu.machine.clone();
-        // Not earlier: KVM takes a line that goes high for an edge until the guest says otherwise.
         assert_eq!(cpu.report(), READY);
         machine.set_spi(SPI, true);
         assert_eq!(cpu.report(), SPI_TAKEN);
