@@ -43,6 +43,7 @@ fn offers(hypervisor: &dyn Hypervisor) -> [String; 2] {
         max_vcpus,
         address_bits,
         counter_frequency: _,
+        any_frequency_up_to: _,
     } = *hypervisor.caps();
     let model = match hypervisor.offers_cpu(CpuModel::Portable) {
         Ok(()) => "enforces --cpu portable".into(),

@@ -49,8 +49,20 @@ pub struct Caps {
     pub max_vcpus: u16,
     /// Bits of guest physical address.
     pub address_bits: u8,
-    /// `CNTFRQ_EL0` that guests see, in Hz.
+    /// `CNTFRQ_EL0` that guests see unless they ask for another, in Hz.
     pub counter_frequency: u64,
+    /// Where guests can have any other frequency from 1 Hz on, the highest. A counter that is the
+    /// processor's has its own frequency only.
+    pub any_frequency_up_to: Option<u64>,
+}
+
+impl Caps {
+    /// Whether a guest's counter can run at `hz`.
+    #[must_use]
+    pub fn gives_frequency(&self, hz: u64) -> bool {
+        let other = |most| (1..=most).contains(&hz);
+        hz == self.counter_frequency || self.any_frequency_up_to.is_some_and(other)
+    }
 }
 
 /// What a VM is made with.
@@ -63,21 +75,47 @@ pub struct VmConfig {
     /// What guest time is made of.
     pub time: TimeSource,
     /// What the guest's counter counts in a second (`CNTFRQ_EL0`), if it is not to be
-    /// [`Caps::counter_frequency`]: that of the host a saved guest comes from. Where the counter is
-    /// the processor's, no other is offered.
+    /// [`Caps::counter_frequency`]: that of the host a saved guest comes from.
+    /// [`Caps::gives_frequency`] says which.
     pub counter_frequency: Option<u64>,
     /// What the guest finds its processor to be.
     pub cpu: CpuModel,
 }
 
-/// Refuses a frequency of the counter that is not `ours`, by name.
-pub(crate) fn only_frequency(asked: Option<u64>, ours: u64) -> Result<(), HostError> {
-    match asked {
-        Some(asked) if asked != ours => Err(HostError::Limit(format!(
-            "the guest's counter is to run at {asked} Hz; this processor's runs at {ours} Hz, and \
-             only the accelerator soft can give another"
-        ))),
-        Some(_) | None => Ok(()),
+impl VmConfig {
+    /// Refuses, by name, what `host` does not give, of which these are the facts.
+    pub(crate) fn within(&self, caps: &Caps, host: &str) -> Result<(), HostError> {
+        let Self {
+            vcpus,
+            address_bits,
+            time: _,
+            counter_frequency,
+            cpu: _,
+        } = *self;
+        let limit = |line| Err(HostError::Limit(line));
+        let most = caps.max_vcpus;
+        if vcpus == 0 || vcpus > most {
+            return limit(format!("{vcpus} vCPUs; {host} runs 1 to {most}"));
+        }
+        let bits = caps.address_bits;
+        if address_bits > bits {
+            return limit(format!(
+                "the machine needs {address_bits} address bits; {host} has {bits}: give it less \
+                 memory"
+            ));
+        }
+        match (counter_frequency, caps.any_frequency_up_to) {
+            (None, _) => Ok(()),
+            (Some(asked), _) if caps.gives_frequency(asked) => Ok(()),
+            (Some(asked), Some(most)) => limit(format!(
+                "the guest's counter is to run at {asked} Hz; {host} gives 1 to {most}"
+            )),
+            (Some(asked), None) => limit(format!(
+                "the guest's counter is to run at {asked} Hz; this processor's runs at {} Hz, and \
+                 only the accelerator soft can give another",
+                caps.counter_frequency
+            )),
+        }
     }
 }
 

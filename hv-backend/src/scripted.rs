@@ -124,6 +124,7 @@ impl Scripted {
             max_vcpus: u16::try_from(scripts.len()).unwrap_or(u16::MAX),
             address_bits: 40,
             counter_frequency: 1_000_000_000,
+            any_frequency_up_to: None,
         };
         let seat = |script| Seat {
             script: Mutex::new(script),

@@ -285,8 +285,7 @@ fn obstacle(a: &dyn Hypervisor, b: &dyn Hypervisor) -> Option<String> {
         return (a.name() == "hvf").then(|| why.to_owned());
     }
     let (here, there) = (a.caps().counter_frequency, b.caps().counter_frequency);
-    // The software CPU counts as the guest's first host did.
-    if here != there && b.name() != "soft" {
+    if !b.caps().gives_frequency(here) {
         return Some(format!("their counters run at {here} and {there} Hz"));
     }
     offers_portable(a).and_then(|()| offers_portable(b)).err()
@@ -386,6 +385,7 @@ fn damaged_states_are_refused_by_name() {
         (refusal(&|s| s.ram.clear()), "memory"),
         (refusal(&|s| s.state.contract.devices.clear()), "UART"),
         (refusal(&|s| s.state.counter.frequency += 1), "Hz"),
+        (refusal(&|s| s.state.contract.counter_frequency = 0), "0 Hz"),
         (
             refusal(&|s| s.state.uart.rx_fifo = vec![0; 99]),
             "receive FIFO",

@@ -48,7 +48,7 @@ use aarch64::cpu_model::CpuModel;
 use aarch64::{VcpuId, machine};
 use std::sync::Arc;
 
-use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig, only_frequency};
+use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig};
 use abi::DEFAULT_ADDRESS_BITS;
 use clock::GuestClock;
 use obstacle::Obstacle;
@@ -86,6 +86,7 @@ pub fn open() -> Result<Box<dyn Hypervisor>, Obstacle> {
         max_vcpus: u16::try_from(most).map_or(machine::MAX_VCPUS, |n| n.min(machine::MAX_VCPUS)),
         address_bits: u8::try_from(bits).unwrap_or(DEFAULT_ADDRESS_BITS),
         counter_frequency: clock.frequency(),
+        any_frequency_up_to: None,
     };
     Ok(Box::new(HvfHost {
         framework,
@@ -137,26 +138,14 @@ impl Hypervisor for HvfHost {
     }
 
     fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError> {
+        config.within(&self.caps, "this Mac")?;
         let VmConfig {
             vcpus,
             address_bits,
             time,
-            counter_frequency,
+            counter_frequency: _,
             cpu,
         } = *config;
-        let most = self.caps.max_vcpus;
-        if vcpus == 0 || vcpus > most {
-            let line = format!("{vcpus} vCPUs; this Mac runs 1 to {most}");
-            return Err(HostError::Limit(line));
-        }
-        let bits = self.caps.address_bits;
-        if address_bits > bits {
-            return Err(HostError::Limit(format!(
-                "the machine needs {address_bits} address bits; this Mac's guests have {bits}: give \
-                 it less memory"
-            )));
-        }
-        only_frequency(counter_frequency, self.caps.counter_frequency)?;
         if time == TimeSource::Instructions {
             let line = "Hypervisor.framework counts no instructions to make time of".into();
             return Err(HostError::Limit(line));

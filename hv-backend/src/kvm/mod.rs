@@ -51,7 +51,7 @@ use kvm_bindings::{KVM_API_VERSION, KVM_CAP_ARM_INJECT_EXT_DABT, KVM_CAP_ARM_NIS
 use kvm_bindings::{KVM_CAP_COUNTER_OFFSET, KVM_CAP_READONLY_MEM};
 use kvm_ioctls::{Cap, Kvm};
 
-use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig, only_frequency};
+use crate::api::{Caps, HostError, Hypervisor, TimeSource, Vm, VmConfig};
 use obstacle::Obstacle;
 use vm::KvmVm;
 
@@ -105,6 +105,7 @@ pub fn open() -> Result<Box<dyn Hypervisor>, Obstacle> {
         max_vcpus: most.min(machine::MAX_VCPUS),
         address_bits: u8::try_from(kvm.get_host_ipa_limit()).unwrap_or(MIN_ADDRESS_BITS),
         counter_frequency: sys::counter_frequency(),
+        any_frequency_up_to: None,
     };
     Ok(Box::new(KvmHost { kvm, caps }))
 }
@@ -133,24 +134,14 @@ impl Hypervisor for KvmHost {
     }
 
     fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError> {
+        config.within(&self.caps, "this host's KVM")?;
         let VmConfig {
             vcpus,
             address_bits,
             time,
-            counter_frequency,
+            counter_frequency: _,
             cpu,
         } = *config;
-        let most = self.caps.max_vcpus;
-        if vcpus == 0 || vcpus > most {
-            let line = format!("{vcpus} vCPUs; this host's KVM runs 1 to {most}");
-            return Err(HostError::Limit(line));
-        }
-        let bits = self.caps.address_bits;
-        if address_bits > bits {
-            let line = format!("the machine needs {address_bits} address bits; KVM has {bits}");
-            return Err(HostError::Limit(line));
-        }
-        only_frequency(counter_frequency, self.caps.counter_frequency)?;
         if time == TimeSource::Instructions {
             let line = "KVM counts no instructions to make time of".into();
             return Err(HostError::Limit(line));

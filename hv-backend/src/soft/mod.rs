@@ -35,6 +35,7 @@ impl Default for Soft {
             max_vcpus: machine::MAX_VCPUS,
             address_bits: ADDRESS_BITS,
             counter_frequency: clock::FREQUENCY,
+            any_frequency_up_to: Some(clock::MAX_FREQUENCY),
         };
         Self { caps }
     }
@@ -52,30 +53,16 @@ impl Hypervisor for Soft {
     fn create_vm(&self, config: &VmConfig) -> Result<Box<dyn Vm>, HostError> {
         let VmConfig {
             vcpus,
-            address_bits,
+            address_bits: _,
             time,
             counter_frequency,
             cpu,
         } = *config;
         self.offers_cpu(cpu)?;
-        if vcpus == 0 || vcpus > self.caps.max_vcpus {
-            let most = self.caps.max_vcpus;
-            return Err(HostError::Limit(format!(
-                "{vcpus} vCPUs; soft runs 1 to {most}"
-            )));
-        }
-        if address_bits > ADDRESS_BITS {
-            return Err(HostError::Limit(format!(
-                "the machine needs {address_bits} address bits; soft has {ADDRESS_BITS}"
-            )));
-        }
+        config.within(&self.caps, self.name())?;
         let frequency = counter_frequency.unwrap_or(self.caps.counter_frequency);
-        let clock = HostClock::new(frequency).ok_or_else(|| {
-            HostError::Limit(format!(
-                "the guest's counter is to run at {frequency} Hz; soft gives 1 to {}",
-                clock::MAX_FREQUENCY
-            ))
-        })?;
+        let clock = HostClock::new(frequency)
+            .ok_or_else(|| HostError::Limit(format!("no counter runs at {frequency} Hz")))?;
         match time {
             TimeSource::Host => Ok(Box::new(SoftVm::new(vcpus, Arc::new(clock)))),
             TimeSource::Instructions => Err(HostError::Limit(

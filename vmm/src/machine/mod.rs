@@ -243,6 +243,7 @@ fn vm_config(
         max_vcpus,
         address_bits,
         counter_frequency: _,
+        any_frequency_up_to: _,
     } = *caps;
     if cpus.get() > max_vcpus {
         let cpus = cpus.get();
@@ -282,6 +283,7 @@ mod tests {
         max_vcpus: 4,
         address_bits: 36,
         counter_frequency: 1,
+        any_frequency_up_to: None,
     };
 
     fn ask(cpus: &str, memory: &str) -> Result<VmConfig, StartError> {

@@ -87,8 +87,10 @@ pub fn check(
         ram,
         address_bits: _,
     } = shape;
-    // The accelerator is asked for this one, and says so if it cannot give it.
-    let frequency = saved.counter_frequency;
+    let frequency = match caps.gives_frequency(saved.counter_frequency) {
+        true => saved.counter_frequency,
+        false => caps.counter_frequency,
+    };
     let here = MachineContract::of_machine(cpu, vcpus, ram, frequency, caps.address_bits);
     contract::check(saved, &here)?;
     Ok(CpuChoice::Only(model))
