@@ -38,6 +38,14 @@ pub enum Error {
         /// What was looked for.
         wanted: String,
     },
+    /// A kernel has no such driver, neither as a module nor built in.
+    #[error("{} holds no module {name}, and it is not built in", directory.display())]
+    NoModule {
+        /// The module.
+        name: String,
+        /// The kernel's modules.
+        directory: PathBuf,
+    },
     /// A package does not hold what it should.
     #[error("{package} holds no {wanted}")]
     Incomplete {

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::cpio::{Node, Tree};
+use crate::modules::Module;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs;
@@ -48,6 +49,84 @@ pub fn basic(busybox: Vec<u8>) -> Tree {
         },
     );
     tree
+}
+
+/// What an initramfs holds beside busybox and `/init`.
+///
+/// A guest that tries one virtio device, say the entropy device on either transport, is
+/// ```no_run
+/// use guests::{Kernel, Store, initramfs::Extras};
+/// let extras = Extras::new()
+///     .modules(&["virtio_mmio", "virtio_pci", "virtio_rng"])
+///     .action("entropy", "await /dev/hwrng && head -c 64 /dev/hwrng | xxd -p | sed 's/^/ARMLET-SAY /'");
+/// let initrd = Store::of_checkout().initramfs_for(Kernel::V6_12Cloud, "entropy", &extras)?;
+/// # Ok::<(), guests::Error>(())
+/// ```
+/// booted with `armlet.do=entropy` on the kernel's command line
+/// (`Setup::with_initrd(Kernel::V6_12Cloud, initrd, "entropy")` in the tests). The modules are loaded
+/// before the action runs; `ARMLET-DONE entropy` says that its last command succeeded, else
+/// `ARMLET-FAIL entropy`. The functions of `files/init` (`await`, `setting`, `do_ask`, ...) and all of
+/// busybox are there to be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    pub(crate) modules: Vec<String>,
+    actions: Vec<(String, String)>,
+    programs: Vec<(String, Vec<u8>)>,
+}
+
+impl Extras {
+    /// Nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With these drivers and what they depend on, loaded in this order. Those that are built into
+    /// the kernel may be named too, so that one list serves every kernel.
+    #[must_use]
+    pub fn modules(mut self, names: &[&str]) -> Self {
+        self.modules.extend(names.iter().map(ToString::to_string));
+        self
+    }
+
+    /// With an action: `armlet.do=NAME` runs the shell commands `body`. The name is one that a
+    /// shell function can have.
+    #[must_use]
+    pub fn action(mut self, name: &str, body: &str) -> Self {
+        self.actions.push((name.to_owned(), body.to_owned()));
+        self
+    }
+
+    /// With an executable at `path`, such as `bin/tool`.
+    #[must_use]
+    pub fn program(mut self, path: &str, content: Vec<u8>) -> Self {
+        self.programs.push((path.to_owned(), content));
+        self
+    }
+}
+
+/// Adds `modules`, which are loaded in this order, and the rest of `extras`.
+pub(crate) fn add_extras(tree: &mut Tree, modules: &[Module], extras: &Extras) {
+    let Extras {
+        modules: _, // those are `modules`, with what they depend on
+        actions,
+        programs,
+    } = extras;
+    let mut order = String::new();
+    for Module { name, data } in modules {
+        tree.file(&format!("modules/{name}.ko"), 0o644, data.clone());
+        order += &format!("{name}\n");
+    }
+    if !order.is_empty() {
+        tree.file("modules/order", 0o644, order);
+    }
+    for (name, body) in actions {
+        let text = format!("do_{name}() {{\n{body}\n}}\n");
+        tree.file(&format!("actions/{name}"), 0o644, text);
+    }
+    for (path, content) in programs {
+        tree.file(path, 0o755, content.clone());
+    }
 }
 
 /// Adds everything below `directory`, moved as Debian's merged `/usr` has it.

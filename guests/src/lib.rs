@@ -11,9 +11,11 @@
 //! debs/                      downloaded packages
 //! kernels/NAME/Image         one kernel; a file put here by hand is used as it is
 //! kernels/NAME/package       the package it came from
+//! kernels/NAME/modules/      its modules, as in /lib/modules/VERSION
 //! busybox                    static arm64 busybox
 //! userland/                  an unpacked Debian arm64 tree with openssl, python3, xz and sqlite3
 //! initramfs.cpio.gz          busybox and `files/init`: boots to what `armlet.do=` names
+//! NAME-KERNEL.cpio           the same with modules, actions and programs ([`initramfs::Extras`])
 //! userland.cpio              the same with the Debian tree, uncompressed (quicker to unpack)
 //! ```
 //! To add a kernel, add a variant to [`Kernel`]; to add an action, see `files/init`.
@@ -23,6 +25,8 @@ pub mod cpio;
 mod error;
 pub mod initramfs;
 mod kernel;
+mod kernels;
+mod modules;
 mod run;
 mod store;
 mod userland;

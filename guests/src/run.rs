@@ -8,6 +8,11 @@ const SHOWN_BYTES: usize = 600;
 
 /// Runs `command` with no input and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
+    bytes(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// As [`output`], whatever the bytes.
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let result = command
         .stdin(Stdio::null())
@@ -18,7 +23,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
             source,
         })?;
     if result.status.success() {
-        return Ok(String::from_utf8_lossy(&result.stdout).into_owned());
+        return Ok(result.stdout);
     }
     let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
     let from = said.len().saturating_sub(SHOWN_BYTES);

@@ -1,6 +1,7 @@
 //! The directory that guests are kept in.
 
 use crate::apt::{self, Apt};
+use crate::initramfs::Extras;
 use crate::{Error, Kernel, initramfs, userland};
 use std::env;
 use std::fs::{self, File};
@@ -35,53 +36,6 @@ impl Store {
         &self.root
     }
 
-    /// The kernel's image.
-    pub fn kernel(&self, kernel: Kernel) -> Result<PathBuf, Error> {
-        let _lock = self.lock()?;
-        let directory = self.root.join("kernels").join(kernel.name());
-        let image = directory.join("Image");
-        if image.exists() {
-            return Ok(image);
-        }
-        let apt = self.apt()?;
-        let names = apt.names(kernel.package_prefix())?;
-        let mut failure = Error::NoPackage {
-            wanted: format!("{}*-arm64 ({})", kernel.package_prefix(), kernel.name()),
-        };
-        // A name may be known without being on offer (a dropped version): try a few.
-        for package in kernel.candidates(&names).into_iter().take(4) {
-            match self.fetch_kernel(&apt, package, &directory) {
-                Ok(()) => return Ok(image),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-
-    fn fetch_kernel(&self, apt: &Apt, package: &str, directory: &Path) -> Result<(), Error> {
-        let deb = apt.download(package, &self.root.join("debs"))?;
-        let tree = directory.join("unpacking");
-        apt::unpack(&deb, &tree)?;
-        let boot = tree.join("boot");
-        let found = fs::read_dir(&boot)
-            .map_err(Error::file(&boot))?
-            .find_map(|entry| {
-                let path = entry.ok()?.path();
-                path.file_name()?
-                    .to_string_lossy()
-                    .starts_with("vmlinuz")
-                    .then_some(path)
-            });
-        let found = found.ok_or_else(|| Error::Incomplete {
-            package: package.to_owned(),
-            wanted: "kernel",
-        })?;
-        write(&directory.join("package"), package.as_bytes())?;
-        let image = directory.join("Image");
-        fs::rename(&found, &image).map_err(Error::file(image))?;
-        fs::remove_dir_all(&tree).map_err(Error::file(tree))
-    }
-
     /// The initramfs of busybox and `/init`.
     pub fn initramfs(&self) -> Result<PathBuf, Error> {
         self.initramfs_with("initramfs.cpio.gz", &[])
@@ -100,6 +54,27 @@ impl Store {
         }
         let path = self.root.join(name);
         write(&path, &initramfs::gzip(&tree.to_bytes()))?;
+        Ok(path)
+    }
+
+    /// An initramfs for `kernel` of busybox, `/init` and `extras`: modules of that kernel, actions
+    /// and programs. See [`Extras`].
+    pub fn initramfs_for(
+        &self,
+        kernel: Kernel,
+        name: &str,
+        extras: &Extras,
+    ) -> Result<PathBuf, Error> {
+        let _lock = self.lock()?;
+        let mut tree = initramfs::basic(self.busybox()?);
+        let modules = if extras.modules.is_empty() {
+            Vec::new()
+        } else {
+            self.modules(kernel)?.closure(&extras.modules)?
+        };
+        initramfs::add_extras(&mut tree, &modules, extras);
+        let path = self.root.join(format!("{name}-{}.cpio", kernel.name()));
+        write(&path, &tree.to_bytes())?;
         Ok(path)
     }
 
@@ -165,12 +140,12 @@ impl Store {
         fs::read(&path).map_err(Error::file(path))
     }
 
-    fn apt(&self) -> Result<Apt, Error> {
+    pub(crate) fn apt(&self) -> Result<Apt, Error> {
         Apt::open(&self.root.join("apt"))
     }
 
     /// Holds the store for this process until the file is dropped.
-    fn lock(&self) -> Result<File, Error> {
+    pub(crate) fn lock(&self) -> Result<File, Error> {
         fs::create_dir_all(&self.root).map_err(Error::file(&self.root))?;
         let path = self.root.join("lock");
         let file = File::create(&path).map_err(Error::file(&path))?;
@@ -180,29 +155,11 @@ impl Store {
 }
 
 /// Writes a file whole or not at all, and leaves an equal one untouched.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
     let partial = path.with_extension("partial");
     fs::write(&partial, bytes).map_err(Error::file(&partial))?;
     fs::rename(&partial, path).map_err(Error::file(path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_put_there_by_hand_is_used() {
-        let root = env::temp_dir().join(format!("armlet-store-{}", std::process::id()));
-        let directory = root.join("kernels/6.1-cloud");
-        fs::create_dir_all(&directory).expect("temporary directory");
-        fs::write(directory.join("Image"), "mine").expect("temporary file");
-        let image = Store::at(root.clone())
-            .kernel(Kernel::V6_1Cloud)
-            .expect("no download");
-        assert_eq!(fs::read_to_string(image).expect("image"), "mine");
-        fs::remove_dir_all(root).expect("cleanup");
-    }
 }
