@@ -133,9 +133,32 @@ impl Layout {
     /// The mapping that holds `gpa`, and the offset in its region.
     #[must_use]
     pub fn find(&self, gpa: Gpa) -> Option<(&Mapping, u64)> {
-        let at = self.mappings.partition_point(|m| m.gpa <= gpa);
-        let mapping = self.mappings.get(at.checked_sub(1)?)?;
-        mapping.offset(gpa).map(|offset| (mapping, offset))
+        let (_, mapping, offset) = self.find_index(gpa)?;
+        Some((mapping, offset))
+    }
+
+    /// As [`Layout::find`], with the mapping's place among [`Layout::mappings`].
+    pub(crate) fn find_index(&self, gpa: Gpa) -> Option<(usize, &Mapping, u64)> {
+        let above = self.mappings.partition_point(|m| m.gpa <= gpa);
+        let index = above.checked_sub(1)?;
+        let mapping = self.mappings.get(index)?;
+        mapping.offset(gpa).map(|offset| (index, mapping, offset))
+    }
+
+    /// Gives memory back to the host; see [`Region::discard`]. The range may span adjacent mappings.
+    ///
+    /// # Errors
+    /// When a byte of it is not mapped, or the host refuses; what lies before is gone then.
+    pub fn discard(&self, gpa: Gpa, bytes: u64) -> std::io::Result<()> {
+        let (mut at, mut left) = (gpa, bytes);
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX);
+            let (mapping, offset, len) = self.run(at, want).map_err(std::io::Error::other)?;
+            mapping.region.discard(offset, len as u64)?;
+            left -= len as u64;
+            at = Gpa(at.0.wrapping_add(len as u64));
+        }
+        Ok(())
     }
 
     /// Copies guest memory out; the range may span adjacent mappings.
@@ -216,7 +239,7 @@ impl Layout {
         })
     }
 
-    fn run(&self, at: Gpa, want: usize) -> Result<(&Mapping, u64, usize), LayoutError> {
+    pub(crate) fn run(&self, at: Gpa, want: usize) -> Result<(&Mapping, u64, usize), LayoutError> {
         let (mapping, offset) = self.find(at).ok_or(LayoutError::Unmapped(at))?;
         let left = usize::try_from(mapping.region.size() - offset).unwrap_or(usize::MAX);
         Ok((mapping, offset, want.min(left)))

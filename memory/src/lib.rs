@@ -9,14 +9,20 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("guest memory is little-endian; a big-endian host would have to swap every access");
 
+mod device;
 mod frames;
+mod host;
 mod layout;
 mod pages;
+mod pieces;
 mod region;
 pub mod rights;
 
+pub use device::Access;
 pub use frames::{FrameCache, Grant, Mode, Unit};
+pub use host::Run;
 pub use layout::{Layout, LayoutError, Mapping, Prot};
 pub use pages::PageSet;
+pub use pieces::{BeyondPieces, Pieces};
 pub use region::{OutOfRegion, Region};
 pub use rights::Rights;

@@ -1,7 +1,7 @@
-//! Sets of pages, and the log of those that software CPUs write.
+//! Sets of pages, and the log of those that somebody writes.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst, fence};
 
 use aarch64::PAGE_SIZE;
 
@@ -102,7 +102,7 @@ fn words(pages: u64) -> usize {
 /// Which pages of a region were written since somebody looked. It costs nothing until it is first
 /// started.
 #[derive(Debug, Default)]
-pub(crate) struct WriteLog {
+pub struct WriteLog {
     on: AtomicBool,
     words: OnceLock<Box<[AtomicU64]>>,
 }
@@ -131,6 +131,19 @@ impl WriteLog {
         let words = self.words.get();
         if let Some(word) = words.and_then(|words| words.get((page / 64) as usize)) {
             word.fetch_or(1 << (page % 64), SeqCst);
+        }
+    }
+
+    /// Logs the pages of bytes that were just written, if it is on.
+    pub fn note_written(&self, offset: u64, len: u64) {
+        // Whoever starts the log and then reads the bytes finds either them or the page in the log.
+        fence(SeqCst);
+        if len == 0 || !self.is_on() {
+            return;
+        }
+        let last = offset.saturating_add(len - 1) / PAGE_SIZE;
+        for page in offset / PAGE_SIZE..=last {
+            self.note(page);
         }
     }
 

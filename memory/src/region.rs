@@ -8,8 +8,13 @@ use std::fs::File;
 use std::ptr::NonNull;
 
 use aarch64::PAGE_SIZE;
-use vm_memory::{Bytes, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError};
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{
+    Bytes, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError, VolatileSlice,
+};
 
+use crate::device::LogSlice;
+use crate::host::{self, Run};
 use crate::pages::{PageSet, WriteLog};
 
 /// Anonymous host memory, zero-filled and paid for only where it is touched.
@@ -17,7 +22,10 @@ pub struct Region {
     mmap: MmapRegion,
     /// What `mmap` is a part of and does not own, if it is one.
     _whole: Option<MmapRegion>,
+    /// What software CPUs write.
     log: WriteLog,
+    /// What devices write.
+    device_log: WriteLog,
 }
 
 /// Every region begins at a multiple of this in the host: the largest unit in which an accelerator
@@ -49,9 +57,7 @@ impl Region {
         let bytes = usize::try_from(bytes).map_err(|_| refuse("larger than the host's memory"))?;
         let mmap = MmapRegion::new(bytes).map_err(std::io::Error::other)?;
         if mmap.as_ptr().align_offset(ALIGNMENT) == 0 {
-            let _whole = None;
-            let log = WriteLog::default();
-            return Ok(Self { mmap, _whole, log });
+            return Ok(Self::over(mmap, None));
         }
         drop(mmap);
         Self::inside_of_more(bytes)
@@ -67,11 +73,17 @@ impl Region {
         let (prot, flags) = (whole.prot(), whole.flags());
         // SAFETY: from `base` on there are `bytes` bytes of `whole`, which stays as long.
         let mmap = unsafe { MmapRegion::build_raw(base, bytes, prot, flags) };
-        Ok(Self {
-            mmap: mmap.map_err(std::io::Error::other)?,
-            _whole: Some(whole),
+        let mmap = mmap.map_err(std::io::Error::other)?;
+        Ok(Self::over(mmap, Some(whole)))
+    }
+
+    fn over(mmap: MmapRegion, whole: Option<MmapRegion>) -> Self {
+        Self {
+            mmap,
+            _whole: whole,
             log: WriteLog::default(),
-        })
+            device_log: WriteLog::default(),
+        }
     }
 
     /// A region over memory that somebody else mapped, owns and unmaps: what an accelerator's
@@ -89,8 +101,7 @@ impl Region {
         // SAFETY: the caller's promise; the mapping is not taken over and never unmapped here.
         let mmap = unsafe { MmapRegion::build_raw(base.as_ptr(), size, 0, 0) };
         let mmap = mmap.map_err(std::io::Error::other)?;
-        let (_whole, log) = (None, WriteLog::default());
-        Ok(Self { mmap, _whole, log })
+        Ok(Self::over(mmap, None))
     }
 
     /// Bytes in the region.
@@ -141,6 +152,92 @@ impl Region {
     /// A software CPU is about to write the page at `offset`.
     pub(crate) fn log_write(&self, offset: u64) {
         self.log.note(offset / PAGE_SIZE);
+    }
+
+    /// Begins to log which pages devices write, with an empty log.
+    pub fn start_device_log(&self) {
+        self.device_log.start(self.size());
+    }
+
+    /// Ends what [`Region::start_device_log`] began.
+    pub fn stop_device_log(&self) {
+        self.device_log.stop();
+    }
+
+    /// Takes the pages that devices wrote since the log was started or last taken. A page that is
+    /// written while somebody takes the log and then copies it is in the next log.
+    #[must_use]
+    pub fn take_device_log(&self) -> PageSet {
+        self.device_log.take(self.size())
+    }
+
+    /// A device has written here.
+    pub(crate) fn note_device_write(&self, offset: u64, len: u64) {
+        self.device_log.note_written(offset, len);
+    }
+
+    /// What a device may read, and write if the mapping allows it.
+    pub(crate) fn device_slice(
+        &self,
+        offset: u64,
+        len: usize,
+    ) -> Option<VolatileSlice<'_, LogSlice<'_>>> {
+        let at = self.check(offset, len).ok()?;
+        let log = self.device_log.slice_at(at);
+        // SAFETY: `at` is at most the size of the mapping that host_base() starts.
+        let base = unsafe { self.host_base().add(at) };
+        // SAFETY: the bytes lie in the mapping (checked above), which stays as long as `self`, and
+        // are shared as atomics and volatile copies only.
+        Some(unsafe { VolatileSlice::with_bitmap(base.as_ptr(), len, log, None) })
+    }
+
+    /// Copies bytes out for a device. What is not inside is left as it is.
+    pub(crate) fn device_read(&self, offset: u64, into: &mut [u8]) {
+        if let Some(slice) = self.device_slice(offset, into.len()) {
+            slice.copy_to(into);
+        }
+    }
+
+    /// Copies bytes in for a device, and logs it. What is not inside is left out.
+    pub(crate) fn device_write(&self, offset: u64, from: &[u8]) {
+        if let Some(slice) = self.device_slice(offset, from.len()) {
+            slice.copy_from(from);
+            self.note_device_write(offset, from.len() as u64);
+        }
+    }
+
+    /// Where a range lies in the host, if it is all inside.
+    pub(crate) fn run(&self, offset: u64, len: u64) -> Option<Run> {
+        let len = usize::try_from(len).ok()?;
+        let at = self.check(offset, len).ok()?;
+        // SAFETY: `at` is at most the size of the mapping that host_base() starts.
+        let base = unsafe { self.host_base().add(at) };
+        Some(Run { base, len })
+    }
+
+    /// Gives memory back to the host, as far as the host's pages lie inside of the range: they read
+    /// as zeros then, and take no room until they are touched again. Zero-filled pages count as
+    /// written by a device.
+    ///
+    /// An accelerator may have to be told where a host cannot do that to the pages it has mapped.
+    ///
+    /// # Errors
+    /// When the range is not all inside, or the host refuses.
+    pub fn discard(&self, offset: u64, bytes: u64) -> std::io::Result<()> {
+        let run = self.run(offset, bytes);
+        let run = run.ok_or(std::io::ErrorKind::InvalidInput)?;
+        let skip = run.base.align_offset(host::page_size()).min(run.len);
+        let len = (run.len - skip) / host::page_size() * host::page_size();
+        if len == 0 {
+            return Ok(());
+        }
+        // SAFETY: at most the length of the run.
+        let base = unsafe { run.base.add(skip) };
+        // SAFETY: whole pages of the mapping, which is private, anonymous and stays as long as
+        // `self`; its bytes are shared as atomics and volatile copies only.
+        unsafe { host::discard(Run { base, len }) }?;
+        self.note_device_write(offset + skip as u64, len as u64);
+        Ok(())
     }
 
     /// Copies bytes out of the region.
@@ -243,6 +340,27 @@ mod tests {
             region.write(region.size() - 8, &[7; 8]).unwrap();
             assert!(region.write(region.size(), &[7]).is_err());
         }
+    }
+
+    #[test]
+    fn discarded_pages_are_zeros_and_their_neighbours_stay() {
+        let host = host::page_size() as u64;
+        let region = Region::new(8 * host).unwrap();
+        let fill = vec![7; region.size() as usize];
+        region.write(0, &fill).unwrap();
+        region.discard(host / 2, 3 * host).unwrap();
+        let mut back = fill;
+        region.read(0, &mut back).unwrap();
+        for (at, byte) in (0..).zip(&back) {
+            let gone = (host..3 * host).contains(&at);
+            assert_eq!(*byte == 0, gone, "at {at:#x}");
+        }
+        region.discard(1, host - 1).unwrap();
+        assert_eq!(region.load_u64(0), Some(0x0707_0707_0707_0707));
+        assert!(region.discard(7 * host, host + 1).is_err());
+        assert!(region.discard(u64::MAX, 2).is_err());
+        region.write(host, &[1; 8]).unwrap();
+        assert_eq!(region.load_u64(host), Some(0x0101_0101_0101_0101));
     }
 
     #[test]
