@@ -47,6 +47,7 @@ impl Fault {
 }
 
 static DROP_KICKS: AtomicBool = AtomicBool::new(false);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 static SPURIOUS_CANCEL: AtomicU64 = AtomicU64::new(0);
 static LATE_TIMER: AtomicU64 = AtomicU64::new(0);
@@ -73,6 +74,17 @@ pub fn clear() {
 
 pub(crate) fn drops_kicks() -> bool {
     DROP_KICKS.load(SeqCst)
+}
+
+/// Counts a kick that was dropped.
+pub(crate) fn kick_dropped() {
+    DROPPED.fetch_add(1, SeqCst);
+}
+
+/// How many kicks were dropped since the process began: whether a test met what it is about.
+#[must_use]
+pub fn dropped_kicks() -> u64 {
+    DROPPED.load(SeqCst)
 }
 
 /// Whether the run with this number, counted from 1, does nothing for an unknown reason.

@@ -54,7 +54,7 @@ cfg_if::cfg_if! {
 use hv_backend::hvf::table::Table;
 
 pub use clock::sleep_host;
-pub use faults::{Fault, clear as clear_faults, inject};
+pub use faults::{Fault, clear as clear_faults, dropped_kicks, inject};
 pub use profile::Profile;
 pub use script::{Scripted, script};
 pub use violation::{Violation, take_violations, violations};

@@ -56,8 +56,9 @@ impl Engine {
         self.cpu.set_interrupts(false, false);
         match result {
             Ok(exit) => {
-                if exit.reason != reason::CANCELED && faults::drops_kicks() {
-                    let _ = self.take_cancel();
+                let drops = exit.reason != reason::CANCELED && faults::drops_kicks();
+                if drops && self.take_cancel() {
+                    faults::kick_dropped();
                 }
                 self.leave_record(exit);
                 status::SUCCESS
