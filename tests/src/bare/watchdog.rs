@@ -5,6 +5,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::simulated;
+
 /// What one test may take. An emulated host takes a tenth of it.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
@@ -12,7 +14,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 /// thread is left behind then: it ends with the process.
 ///
 /// # Panics
-/// When the body does, or takes too long.
+/// When the body does, takes too long, or does to a simulated Mac what none allows.
 pub fn watched(body: impl FnOnce() + Send + 'static) {
     watched_for(LIMIT, body);
 }
@@ -20,7 +22,7 @@ pub fn watched(body: impl FnOnce() + Send + 'static) {
 /// As [`watched`], for a test that may take longer.
 ///
 /// # Panics
-/// When the body does, or takes too long.
+/// As there.
 pub fn watched_for(limit: Duration, body: impl FnOnce() + Send + 'static) {
     let (done, finished) = channel();
     let thread = thread::spawn(move || {
@@ -29,7 +31,9 @@ pub fn watched_for(limit: Duration, body: impl FnOnce() + Send + 'static) {
         let _ = done.send(());
     });
     match finished.recv_timeout(limit) {
-        Ok(()) => {}
+        Ok(()) => {
+            simulated::verdict().unwrap_or_else(|error| panic!("the Mac complains:\n{error}"))
+        }
         Err(RecvTimeoutError::Timeout) => panic!("hangs: no end after {} s", limit.as_secs()),
         Err(RecvTimeoutError::Disconnected) => {
             if let Err(panic) = thread.join() {
