@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use vmm::config::{DEFAULT_MEMORY, RawConfig};
+use vmm::config::RawConfig;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 the guest powered off, 2 bad usage or input, 3 the guest crashed or asked for \
@@ -40,47 +40,37 @@ pub enum Command {
 pub struct Run {
     /// The kernel: an arm64 Image, raw or compressed (gzip, zstd, EFI zboot), or a flat binary
     #[arg(long, value_name = "PATH")]
-    pub kernel: PathBuf,
+    pub kernel: Option<PathBuf>,
     /// The initial RAM disk
     #[arg(long, value_name = "PATH")]
     pub initrd: Option<PathBuf>,
     /// The kernel's command line
-    #[arg(
-        long,
-        value_name = "STR",
-        default_value = "",
-        hide_default_value = true
-    )]
-    #[arg(allow_hyphen_values = true)]
-    pub cmdline: String,
-    /// How many CPUs the guest has, 1 to 123
-    #[arg(
-        long,
-        value_name = "N",
-        default_value = "1",
-        allow_hyphen_values = true
-    )]
-    pub cpus: String,
-    /// How much memory the guest has, such as 512M or 2G, in powers of 1024
-    #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, allow_hyphen_values = true)]
-    pub memory: String,
-    /// The accelerator: auto (the fastest that works), kvm, hvf or soft
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub accel: String,
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub cmdline: Option<String>,
+    /// How many CPUs the guest has, 1 to 123 [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub cpus: Option<String>,
+    /// How much memory the guest has, such as 512M or 2G, in powers of 1024 [default: 512M]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory: Option<String>,
+    /// The accelerator: auto (the fastest that works), kvm, hvf or soft [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub accel: Option<String>,
     /// The CPU model: portable (the same on every host), host (what this host's processor offers),
-    /// or auto (portable where the host can enforce it)
-    #[arg(long, value_name = "MODEL", default_value = "auto")]
-    pub cpu: String,
+    /// or auto (portable where the host can enforce it) [default: auto]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
     /// Where the guest's serial port goes: stdio, file:PATH or none. On a terminal, Ctrl-A x
-    /// leaves and Ctrl-A h helps
-    #[arg(long, value_name = "WHERE", default_value = "stdio")]
-    pub serial: String,
+    /// leaves and Ctrl-A h helps [default: stdio]
+    #[arg(long, value_name = "WHERE")]
+    pub serial: Option<String>,
     /// Writes the device tree to this file and exits, without starting the guest
     #[arg(long, value_name = "PATH")]
     pub dump_dtb: Option<PathBuf>,
     /// Exits when the guest resets, instead of starting it again
-    #[arg(long)]
-    pub no_reboot: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub no_reboot: Option<bool>,
 }
 
 impl Run {
@@ -185,7 +175,6 @@ mod tests {
     fn wrong_command_lines_make_one_line() {
         for (args, said) in [
             ("armlet", "nothing to do"),
-            ("armlet run", "--kernel <PATH>"),
             ("armlet run --kernel", "--kernel <PATH>"),
             ("armlet run --kernel a --sound loud", "--sound"),
             ("armlet fly", "fly"),
@@ -208,8 +197,8 @@ mod tests {
             panic!("a run")
         };
         assert_eq!(
-            (&*run.cpus, &*run.memory, &*run.cmdline),
-            ("-1", "-1G", "-x")
+            [run.cpus, run.memory, run.cmdline],
+            ["-1", "-1G", "-x"].map(|text| Some(text.to_owned()))
         );
     }
 

@@ -81,15 +81,14 @@ impl Place {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         let serial = self.scratch.path().join(format!("serial-{number}"));
         let raw = RawConfig {
-            kernel,
+            kernel: Some(kernel),
             initrd,
-            cmdline,
-            cpus: cpus.to_string(),
-            memory: format!("{memory_mib}M"),
-            cpu: "auto".to_owned(),
-            accel: "auto".to_owned(),
-            serial: format!("file:{}", serial.display()),
-            no_reboot: true,
+            cmdline: Some(cmdline),
+            cpus: Some(cpus.to_string()),
+            memory: Some(format!("{memory_mib}M")),
+            serial: Some(format!("file:{}", serial.display())),
+            no_reboot: Some(true),
+            ..RawConfig::default()
         };
         let config = MachineConfig::try_from(raw).expect("a possible machine");
         (config, serial)

@@ -36,15 +36,13 @@ fn run(data: &[u8], limit: Duration) -> Result<Outcome, StartError> {
     let no_reboot = bytes.below(4) != 0;
     let kernel = TempFile::new(&guest::program(&mut bytes));
     let raw = RawConfig {
-        kernel: kernel.path().to_owned(),
-        initrd: None,
-        cmdline: String::new(),
-        cpus: cpus.to_string(),
-        memory: "16M".to_owned(),
-        accel: "soft".to_owned(),
-        cpu: "auto".into(),
-        serial: "none".to_owned(),
-        no_reboot,
+        kernel: Some(kernel.path().to_owned()),
+        cpus: Some(cpus.to_string()),
+        memory: Some("16M".to_owned()),
+        accel: Some("soft".to_owned()),
+        serial: Some("none".to_owned()),
+        no_reboot: Some(no_reboot),
+        ..RawConfig::default()
     };
     let config = MachineConfig::try_from(raw).expect("a possible machine");
     let machine = Machine::new(config)?;

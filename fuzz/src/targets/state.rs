@@ -55,15 +55,13 @@ fn run(data: &[u8]) -> Result<Outcome, StartError> {
     // `b .`: only a reset would start it.
     let kernel = TempFile::new(&[0, 0, 0, 0x14]);
     let raw = RawConfig {
-        kernel: kernel.path().to_owned(),
-        initrd: None,
-        cmdline: String::new(),
-        cpus: CPUS.to_string(),
-        memory: "16M".to_owned(),
-        cpu: "auto".to_owned(),
-        accel: "soft".to_owned(),
-        serial: "none".to_owned(),
-        no_reboot: true,
+        kernel: Some(kernel.path().to_owned()),
+        cpus: Some(CPUS.to_string()),
+        memory: Some("16M".to_owned()),
+        accel: Some("soft".to_owned()),
+        serial: Some("none".to_owned()),
+        no_reboot: Some(true),
+        ..RawConfig::default()
     };
     let config = MachineConfig::try_from(raw).expect("a possible machine");
     let soft = Soft::default();

@@ -51,15 +51,13 @@ fn record(kernel: &Path, cpus: u16, memory: &str, most: usize) -> Trace {
     let log = Arc::new(Log::new(most));
     let observed = Observed::new(accelerator(), log.clone());
     let config = RawConfig {
-        kernel: kernel.into(),
-        initrd: None,
-        cmdline: "console=ttyAMA0 panic=-1".into(),
-        cpus: cpus.to_string(),
-        memory: memory.into(),
-        accel: "auto".into(),
-        cpu: "auto".into(),
-        serial: "none".into(),
-        no_reboot: true,
+        kernel: Some(kernel.into()),
+        cmdline: Some("console=ttyAMA0 panic=-1".into()),
+        cpus: Some(cpus.to_string()),
+        memory: Some(memory.into()),
+        serial: Some("none".into()),
+        no_reboot: Some(true),
+        ..RawConfig::default()
     };
     let config = config.try_into().expect("a configuration of ours");
     let machine = Machine::on(&observed, config).expect("a machine");

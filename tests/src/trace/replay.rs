@@ -40,15 +40,12 @@ pub fn replay(trace: &Trace, kernel: &Path) -> Replayed {
     let log = Arc::new(Log::in_turns(trace.lines.len(), turns(trace)));
     let observed = Observed::new(scripted, log.clone());
     let config = RawConfig {
-        kernel: kernel.into(),
-        initrd: None,
-        cmdline: String::new(),
-        cpus: trace.cpus.to_string(),
-        memory: trace.memory.clone(),
-        accel: "auto".into(),
-        cpu: "auto".into(),
-        serial: "none".into(),
-        no_reboot: true,
+        kernel: Some(kernel.into()),
+        cpus: Some(trace.cpus.to_string()),
+        memory: Some(trace.memory.clone()),
+        serial: Some("none".into()),
+        no_reboot: Some(true),
+        ..RawConfig::default()
     };
     let config = config.try_into().expect("a trace's machine can be made");
     let machine = Machine::on(&observed, config).expect("a machine");

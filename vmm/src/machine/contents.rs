@@ -136,15 +136,10 @@ mod tests {
         let kernel = std::env::temp_dir().join(format!("armlet-contents-{}", std::process::id()));
         std::fs::write(&kernel, b"\x20\x00\x80\xd2").unwrap();
         let raw = RawConfig {
-            kernel: kernel.clone(),
-            initrd: None,
-            cmdline: String::new(),
-            cpus: "1".into(),
-            memory: "16M".into(),
-            accel: "auto".into(),
-            cpu: "auto".into(),
-            serial: format!("file:{}", kernel.display()),
-            no_reboot: false,
+            kernel: Some(kernel.clone()),
+            memory: Some("16M".into()),
+            serial: Some(format!("file:{}", kernel.display())),
+            ..RawConfig::default()
         };
         let refused = Contents::open(&raw.try_into().unwrap());
         std::fs::remove_file(kernel).unwrap();

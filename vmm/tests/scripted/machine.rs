@@ -38,15 +38,13 @@ impl Files {
 
     pub fn config(&self, no_reboot: bool) -> MachineConfig {
         let raw = RawConfig {
-            kernel: self.0.join("Image"),
-            initrd: None,
-            cmdline: "hello".into(),
-            cpus: "1".into(),
-            memory: "32M".into(),
-            accel: "soft".into(),
-            cpu: "auto".into(),
-            serial: format!("file:{}", self.serial().display()),
-            no_reboot,
+            kernel: Some(self.0.join("Image")),
+            cmdline: Some("hello".into()),
+            memory: Some("32M".into()),
+            accel: Some("soft".into()),
+            serial: Some(format!("file:{}", self.serial().display())),
+            no_reboot: Some(no_reboot),
+            ..RawConfig::default()
         };
         MachineConfig::try_from(raw).unwrap()
     }

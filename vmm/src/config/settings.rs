@@ -1,0 +1,248 @@
+//! Settings, wherever they come from: what flags say goes before what a file says.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use hv_backend::Choice;
+
+use super::{
+    ConfigError, CpuChoice, CpuCount, MAX_CMDLINE, MachineConfig, RamSize, Serial, ValueError,
+};
+use crate::coordinator::OnReset;
+
+/// What a user wrote on the command line; `None` for what was not written.
+#[derive(Clone, Debug, Default)]
+pub struct RawConfig {
+    /// The kernel's file.
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk's file.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: Option<String>,
+    /// How many vCPUs.
+    pub cpus: Option<String>,
+    /// How much RAM.
+    pub memory: Option<String>,
+    /// Which accelerator.
+    pub accel: Option<String>,
+    /// Which CPU model.
+    pub cpu: Option<String>,
+    /// Where the serial port goes.
+    pub serial: Option<String>,
+    /// Whether a reset ends the machine.
+    pub no_reboot: Option<bool>,
+}
+
+/// Checked values; `None` for what was not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The kernel's file.
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk's file.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: Option<Cmdline>,
+    /// How many vCPUs.
+    pub cpus: Option<CpuCount>,
+    /// How much RAM.
+    pub memory: Option<RamSize>,
+    /// Which accelerator.
+    pub accel: Option<Choice>,
+    /// Which CPU model.
+    pub cpu: Option<CpuChoice>,
+    /// Where the serial port goes.
+    pub serial: Option<Serial>,
+    /// Whether a reset ends the machine.
+    pub no_reboot: Option<bool>,
+}
+
+/// A command line that Linux reads to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cmdline(pub(super) String);
+
+impl FromStr for Cmdline {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text.len() >= MAX_CMDLINE {
+            return Err(ValueError::Cmdline(text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<RawConfig> for Settings {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        let RawConfig {
+            kernel,
+            initrd,
+            cmdline,
+            cpus,
+            memory,
+            accel,
+            cpu,
+            serial,
+            no_reboot,
+        } = raw;
+        Ok(Self {
+            kernel,
+            initrd,
+            cmdline: flag("cmdline", cmdline)?,
+            cpus: flag("cpus", cpus)?,
+            memory: flag("memory", memory)?,
+            accel: flag("accel", accel)?,
+            cpu: flag("cpu", cpu)?,
+            serial: flag("serial", serial)?,
+            no_reboot,
+        })
+    }
+}
+
+/// The value of a flag, if it was given.
+fn flag<T: FromStr<Err: Into<ValueError>>>(
+    name: &'static str,
+    text: Option<String>,
+) -> Result<Option<T>, ConfigError> {
+    let parse = |text: String| {
+        let value = text.parse();
+        value.map_err(|why: T::Err| ConfigError::Flag(name, why.into()))
+    };
+    text.map(parse).transpose()
+}
+
+impl Settings {
+    /// These, and for what they do not say those of `base`.
+    #[must_use]
+    pub fn or(self, base: Self) -> Self {
+        let Self {
+            kernel,
+            initrd,
+            cmdline,
+            cpus,
+            memory,
+            accel,
+            cpu,
+            serial,
+            no_reboot,
+        } = self;
+        Self {
+            kernel: kernel.or(base.kernel),
+            initrd: initrd.or(base.initrd),
+            cmdline: cmdline.or(base.cmdline),
+            cpus: cpus.or(base.cpus),
+            memory: memory.or(base.memory),
+            accel: accel.or(base.accel),
+            cpu: cpu.or(base.cpu),
+            serial: serial.or(base.serial),
+            no_reboot: no_reboot.or(base.no_reboot),
+        }
+    }
+}
+
+impl TryFrom<Settings> for MachineConfig {
+    type Error = ConfigError;
+
+    fn try_from(settings: Settings) -> Result<Self, ConfigError> {
+        let Settings {
+            kernel,
+            initrd,
+            cmdline,
+            cpus,
+            memory,
+            accel,
+            cpu,
+            serial,
+            no_reboot,
+        } = settings;
+        let Cmdline(cmdline) = cmdline.unwrap_or_default();
+        Ok(Self {
+            kernel: kernel.ok_or(ConfigError::NoKernel)?,
+            initrd,
+            cmdline,
+            cpus: cpus.unwrap_or_default(),
+            memory: memory.unwrap_or_default(),
+            accel: accel.unwrap_or_default(),
+            cpu: cpu.unwrap_or_default(),
+            serial: serial.unwrap_or_default(),
+            on_reset: match no_reboot {
+                Some(true) => OnReset::End,
+                Some(false) | None => OnReset::Restart,
+            },
+        })
+    }
+}
+
+impl TryFrom<RawConfig> for MachineConfig {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        Settings::try_from(raw)?.try_into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(cpus: &str, memory: &str) -> RawConfig {
+        RawConfig {
+            kernel: Some("Image".into()),
+            cpus: Some(cpus.into()),
+            memory: Some(memory.into()),
+            ..RawConfig::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let raw = RawConfig {
+            kernel: Some("Image".into()),
+            ..RawConfig::default()
+        };
+        let config = MachineConfig::try_from(raw).unwrap();
+        assert_eq!((config.cpus.get(), config.memory.bytes()), (1, 512 << 20));
+        assert_eq!(
+            (config.serial, config.cpu),
+            (Serial::Stdio, CpuChoice::Auto)
+        );
+        assert_eq!(config.on_reset, OnReset::Restart);
+    }
+
+    #[test]
+    fn mistakes_name_their_flag() {
+        for (raw, said) in [
+            (raw("0", "1G"), "--cpus 0: a machine has 1 to 123 CPUs"),
+            (
+                raw("1", "1M"),
+                "--memory 1M: too little; a machine has at least 16 MiB",
+            ),
+            (
+                RawConfig::default(),
+                "no kernel is given; use --kernel PATH",
+            ),
+        ] {
+            assert_eq!(MachineConfig::try_from(raw).unwrap_err().to_string(), said);
+        }
+    }
+
+    #[test]
+    fn what_is_said_first_counts() {
+        let settings = |cpus, memory| Settings::try_from(raw(cpus, memory)).unwrap();
+        let base = Settings {
+            initrd: Some("initrd".into()),
+            no_reboot: Some(true),
+            ..settings("4", "1G")
+        };
+        let flags = Settings {
+            memory: None,
+            no_reboot: Some(false),
+            ..settings("2", "2G")
+        };
+        let config = MachineConfig::try_from(flags.or(base)).unwrap();
+        assert_eq!((config.cpus.get(), config.memory.bytes()), (2, 1 << 30));
+        assert_eq!(config.initrd, Some("initrd".into()));
+        assert_eq!(config.on_reset, OnReset::Restart);
+    }
+}
