@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Each crate of the workspace with the crates of the workspace it may use. Development
 /// dependencies count too, but for those of `tests`, whose work is to reach everything.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("aarch64", &[]),
     ("devicetree", &["aarch64"]),
     ("memory", &["aarch64"]),
@@ -16,11 +16,19 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("hvf-sim", &["aarch64", "memory", "softcpu", "hv-backend"]),
     ("hvf-probe", &["aarch64", "memory", "hv-backend"]),
     ("devices", &["aarch64", "memory"]),
+    ("images", &[]),
     (
         "vmm",
-        &["aarch64", "memory", "devicetree", "devices", "hv-backend"],
+        &[
+            "aarch64",
+            "memory",
+            "devicetree",
+            "devices",
+            "hv-backend",
+            "images",
+        ],
     ),
-    ("armlet", &["hv-backend", "vmm"]),
+    ("armlet", &["hv-backend", "images", "vmm"]),
     ("guests", &[]),
     ("armlet-diff", &["aarch64", "memory", "softcpu"]),
     (
@@ -34,6 +42,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "hv-backend",
             "hvf-probe",
             "devices",
+            "images",
             "vmm",
             "guests",
             "hvf-sim",
@@ -50,6 +59,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "softcpu",
             "hv-backend",
             "devices",
+            "images",
             "vmm",
         ],
     ),

@@ -30,6 +30,7 @@ const PLATFORMS: [(&str, &str); 4] = [
     ("hvf-sim/src/lib.rs", "the one calling convention by hand"),
     ("memory/src/host/", "giving memory back to the host"),
     ("vmm/src/host/", "host services"),
+    ("images/src/host/", "holes in files, durability, direct I/O"),
 ];
 
 /// Words of `cfg` that tell platforms apart. Byte order, pointer width and instruction
@@ -67,7 +68,7 @@ fn findings(source: &Source) -> Vec<Finding> {
         let platform = words.find(|word| PLATFORM_WORDS.contains(word));
         if let Some(word) = platform.filter(|_| !allowed(&PLATFORMS, &source.path)) {
             let message = format!(
-                "{word}: platforms are told apart in hv-backend/src/lib.rs and vmm/src/host only"
+                "{word}: platforms are told apart in hv-backend/src/lib.rs, vmm/src/host and images/src/host only"
             );
             found.push(Finding {
                 place: place(),

@@ -1,0 +1,35 @@
+//! Disk images: what is behind a virtual disk, and the tools to make and mend it.
+//!
+//! An [`Image`] is an array of bytes that several threads read and write at once. [`open()`] makes one
+//! of a file: raw (a file or a block device as it is) or qcow2 (see [`qcow2`]). How it is opened is in
+//! [`Options`]; everything that can be wrong with a file is an [`ImageError`] of one line.
+//!
+//! The crate knows no guest memory and no device. Who has a faster way to move bytes (vectored
+//! reads straight into guest memory, io_uring) asks [`Image::extent`] and [`Image::write_extent`]
+//! where they are in a file, and moves them there itself.
+//!
+//! Files are untrusted: a guest wrote them, or somebody sent them. Nothing in one may make this
+//! crate panic, loop without end, allocate without bound, or open a file it may not.
+//!
+//! Left out: networks (`nbd:` and the like), images of other programs (VMDK, VHDX, VDI), encryption.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod host;
+mod image;
+mod lock;
+mod open;
+mod options;
+mod probe;
+mod raw;
+mod size;
+mod storage;
+pub mod testing;
+
+pub use error::{ImageError, Problem};
+pub use image::{Extent, FileRange, Hold, Image, Limits};
+pub use open::open;
+pub use options::{Backing, Cache, Durability, Format, Options};
+pub use size::parse_size;
+pub use storage::Storage;
