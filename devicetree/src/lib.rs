@@ -28,6 +28,8 @@ pub struct Machine {
     pub chosen: Chosen,
     /// Slots of virtio-mmio that hold a device.
     pub virtio_mmio: Vec<VirtioMmio>,
+    /// The PCIe host bridge, if there is one.
+    pub pcie: Option<Pcie>,
 }
 
 /// What the boot loader tells the kernel, in `/chosen`.
@@ -57,6 +59,14 @@ pub struct VirtioMmio {
     pub span: Span,
     /// Its interrupt, an SPI.
     pub intid: Intid,
+}
+
+/// A PCIe host bridge, with configuration space and windows where [`aarch64::machine`] has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pcie {
+    /// The interrupt, an SPI, of each of the pins INTA to INTD of devices 0 to 3. Device n + 4 has
+    /// those of device n.
+    pub intx: [[Intid; 4]; 4],
 }
 
 /// A machine that no device tree can describe.

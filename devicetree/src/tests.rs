@@ -22,6 +22,15 @@ fn small() -> Machine {
         memory: vec![ram(1 << 28)],
         chosen: Chosen::default(),
         virtio_mmio: Vec::new(),
+        pcie: None,
+    }
+}
+
+/// Pins that are told from each other by their interrupts.
+fn pcie() -> Pcie {
+    let intid = |device: u32, pin: u32| Intid::spi(3 + (device + pin) as u16 % 4);
+    Pcie {
+        intx: [0, 1, 2, 3].map(|device| [0, 1, 2, 3].map(|pin| intid(device, pin))),
     }
 }
 
@@ -54,6 +63,7 @@ fn full() -> Machine {
             }),
         },
         virtio_mmio: slots.collect(),
+        pcie: Some(pcie()),
     }
 }
 
@@ -99,7 +109,9 @@ fn what_a_guest_has_not_is_not_in_the_tree() {
     for name in ["bootargs", "linux,initrd-start", "rng-seed", "kaslr-seed"] {
         assert_eq!(chosen.property(name), None, "{name}");
     }
-    assert!(!root.children.iter().any(|n| n.name.starts_with("virtio")));
+    for name in ["virtio", "pcie"] {
+        assert!(!root.children.iter().any(|n| n.name.starts_with(name)));
+    }
 }
 
 #[test]
@@ -165,6 +177,38 @@ fn addresses_and_interrupts_are_those_of_the_machine() {
         cells(&root, "/memory@1000000000", "reg"),
         [0x10, 0, 0, 0x4000_0000]
     );
+}
+
+#[test]
+fn a_kernel_finds_the_host_bridge_its_windows_and_its_interrupts() {
+    let fdt = full().to_fdt().unwrap();
+    let root = parse(&fdt).unwrap();
+    let pcie = "/pcie@3f000000";
+    let node = root.find(pcie).unwrap();
+    assert_eq!(
+        node.strings("compatible").unwrap(),
+        ["pci-host-ecam-generic"]
+    );
+    assert_eq!(node.property("dma-coherent"), Some(&[][..]));
+    assert_eq!(cells(&root, pcie, "reg"), [0, 0x3f00_0000, 0, 0x100_0000]);
+    assert_eq!(cells(&root, pcie, "bus-range"), [0, 15]);
+    let ranges = cells(&root, pcie, "ranges");
+    assert_eq!(
+        ranges[..7],
+        [0x0100_0000, 0, 0, 0, 0x3eff_0000, 0, 0x1_0000]
+    );
+    let memory = [0x0200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000];
+    assert_eq!(ranges[7..], memory);
+    let v2m = cells(&root, "/intc@8000000/v2m@8020000", "phandle")[0];
+    assert_eq!(cells(&root, pcie, "msi-map"), [0, v2m, 0, 0x1_0000]);
+    let gic = cells(&root, "/intc@8000000", "phandle")[0];
+    assert_eq!(cells(&root, pcie, "interrupt-map-mask"), [0x1800, 0, 0, 7]);
+    let map = cells(&root, pcie, "interrupt-map");
+    let entries: Vec<_> = map.chunks(10).collect();
+    assert_eq!(entries.len(), 16);
+    assert_eq!(entries[0], [0, 0, 0, 1, gic, 0, 0, 0, 3, 4]);
+    // Device 3, INTB: the first wire again.
+    assert_eq!(entries[13], [0x1800, 0, 0, 2, gic, 0, 0, 0, 3, 4]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod boot;
 mod cpus;
 mod gic;
+mod pcie;
 mod peripherals;
 mod virtio;
 
@@ -47,6 +48,9 @@ pub(crate) fn write(machine: &Machine) -> Result<Vec<u8>, Error> {
     cpus::write(&mut fdt, machine.vcpus)?;
     gic::write(&mut fdt, machine.vcpus)?;
     peripherals::write(&mut fdt)?;
+    if let Some(pcie) = &machine.pcie {
+        pcie::write(&mut fdt, pcie)?;
+    }
     virtio::write(&mut fdt, &machine.virtio_mmio)?;
     fdt.end_node(root)?;
     Ok(fdt.finish()?)

@@ -3,7 +3,7 @@
 use aarch64::machine::{RAM_BASE, Span};
 use aarch64::{Gpa, Intid};
 use devicetree::reader::{Node, parse};
-use devicetree::{Chosen, Machine, Seeds, VirtioMmio};
+use devicetree::{Chosen, Machine, Pcie, Seeds, VirtioMmio};
 
 use crate::bytes::Bytes;
 
@@ -61,6 +61,9 @@ fn machine(bytes: &mut Bytes<'_>) -> Machine {
         kaslr: bytes.u64(),
     });
     let vcpus = bytes.below(124) as u16;
+    let pcie = bytes.flag().then(|| Pcie {
+        intx: [(); 4].map(|()| [(); 4].map(|()| Intid(bytes.u32()))),
+    });
     let virtio_mmio = (0..bytes.below(4))
         .map(|_| VirtioMmio {
             span: span(bytes),
@@ -78,6 +81,7 @@ fn machine(bytes: &mut Bytes<'_>) -> Machine {
         memory: vec![ram],
         chosen,
         virtio_mmio,
+        pcie,
     }
 }
 

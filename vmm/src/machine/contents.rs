@@ -90,6 +90,7 @@ impl Contents {
             memory: vec![self.ram],
             chosen,
             virtio_mmio: Vec::new(),
+            pcie: None,
         };
         machine
             .to_fdt()
