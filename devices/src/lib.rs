@@ -15,6 +15,7 @@ pub mod bus;
 pub mod clock;
 pub mod gic;
 pub mod irq;
+pub mod pci;
 pub mod pl011;
 pub mod pl031;
 pub mod pl061;
