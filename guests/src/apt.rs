@@ -104,13 +104,24 @@ impl Apt {
             "guests: downloading {} and what they need",
             packages.join(", ")
         );
-        // Nothing counts as installed, so apt's resolver names the whole closure.
+        // Nothing counts as installed, so apt's resolver names the whole closure; and all of it is
+        // to be downloaded, if nothing is there yet.
+        let nowhere = self.root.join("cache/none");
+        let listing = run::output(
+            self.command("apt-get")
+                .arg("-o")
+                .arg(format!("Dir::Cache::archives={}/", nowhere.display()))
+                .args(["--yes", "--quiet=2", "--print-uris", "install"])
+                .args(packages),
+        )?;
         run::output(
             self.command("apt-get")
                 .args(["--yes", "--download-only", "install"])
                 .args(packages),
         )?;
-        deb_files(&self.root.join("cache/archives"))
+        let archives = self.root.join("cache/archives");
+        let files = listing.lines().filter_map(file_of_listing);
+        Ok(files.map(|name| archives.join(name)).collect())
     }
 
     fn command(&self, program: &str) -> Command {
@@ -159,6 +170,13 @@ pub fn unpack(deb: &Path, directory: &Path) -> Result<(), Error> {
     .map(drop)
 }
 
+/// The file that a line of `--print-uris` downloads to: `'URI' FILE SIZE HASH`.
+fn file_of_listing(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    words.next()?.strip_prefix('\'')?;
+    words.next().filter(|name| name.ends_with(".deb"))
+}
+
 /// The package files in `directory`, sorted.
 fn deb_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(directory).map_err(Error::file(directory))?;
@@ -173,6 +191,20 @@ fn deb_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_a_closure_are_those_apt_lists() {
+        let line = "'http://deb/pool/d/dbus_1.14_arm64.deb' dbus_1%3a1.14_arm64.deb 97 SHA256:12";
+        assert_eq!(file_of_listing(line), Some("dbus_1%3a1.14_arm64.deb"));
+        for other in [
+            "",
+            "Reading package lists...",
+            "dbus_1.14_arm64.deb x",
+            "'http://deb/Packages' Packages 1 -",
+        ] {
+            assert_eq!(file_of_listing(other), None);
+        }
+    }
 
     #[test]
     fn the_configuration_names_only_private_directories() {

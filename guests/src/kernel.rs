@@ -25,6 +25,16 @@ impl Kernel {
         }
     }
 
+    /// Whether it has the driver of the power key on a GPIO line (`gpio_keys`). Debian's kernels for
+    /// clouds expect ACPI's button instead, which a machine described by a device tree has not.
+    #[must_use]
+    pub fn has_power_key(self) -> bool {
+        match self {
+            Self::V6_12Cloud | Self::V6_1Cloud => false,
+            Self::V6_1Generic => true,
+        }
+    }
+
     /// What the names of its packages begin with.
     pub(crate) fn package_prefix(self) -> &'static str {
         match self {

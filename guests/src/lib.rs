@@ -15,6 +15,7 @@
 //! busybox                    static arm64 busybox
 //! userland/                  an unpacked Debian arm64 tree with openssl, python3, xz and sqlite3
 //! initramfs.cpio.gz          busybox and `files/init`: boots to what `armlet.do=` names
+//! rootfs/root.img            a Debian system on ext4 ([`rootfs`])
 //! NAME-KERNEL.cpio           the same with modules, actions and programs ([`initramfs::Extras`])
 //! userland.cpio              the same with the Debian tree, uncompressed (quicker to unpack)
 //! ```
@@ -22,11 +23,13 @@
 
 pub mod apt;
 pub mod cpio;
+mod durable;
 mod error;
 pub mod initramfs;
 mod kernel;
 mod kernels;
 mod modules;
+pub mod rootfs;
 mod run;
 mod store;
 mod userland;

@@ -49,6 +49,8 @@ fn hint(program: &str) -> &'static str {
             " (guests come from Debian packages; without apt, put a kernel and busybox into \
              target/guests by hand, see the guests crate)"
         }
+        "aarch64-linux-gnu-gcc" => " (Debian's package gcc-aarch64-linux-gnu)",
+        "/sbin/mke2fs" | "/sbin/debugfs" | "/sbin/e2fsck" => " (Debian's package e2fsprogs)",
         _ => "",
     }
 }

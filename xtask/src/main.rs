@@ -118,5 +118,6 @@ fn guests(_arguments: &[String]) -> Result<bool, Error> {
     }
     show("initramfs", store.initramfs());
     show("userland", store.userland());
+    show("rootfs", store.rootfs());
     Ok(complete)
 }
