@@ -9,6 +9,12 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> Duration;
 }
 
+/// Time that passes evenly and never goes back, from some moment on.
+pub trait Monotonic: Send + Sync {
+    /// Time since that moment.
+    fn now(&self) -> Duration;
+}
+
 /// A one-shot wake-up from the event loop, one for each device that asks for one.
 ///
 /// The device's owner wires it up: when the delay is over it calls the device's `on_alarm`, which

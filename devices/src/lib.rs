@@ -4,7 +4,8 @@
 //! touches: its [`irq::IrqLine`], a [`clock::Clock`], an output. It never reads the host's clock,
 //! starts a thread or opens a file. Each is a directory of the same files: `mod.rs` (the device
 //! with its wiring), `registers.rs` (its behaviour, pure), `spec.rs` (registers and bits, as its
-//! manual names them) and `state.rs` (what a snapshot holds, and how it is checked).
+//! manual names them) and `state.rs` (what a snapshot holds, and how it is checked). Virtio devices
+//! have a framework of their own, [`virtio`].
 //!
 //! Guests are hostile: no access of any size at any offset may panic, allocate without bound or
 //! block.
@@ -21,3 +22,4 @@ pub mod pl031;
 pub mod pl061;
 mod primecell;
 pub mod serial;
+pub mod virtio;

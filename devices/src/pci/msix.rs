@@ -263,10 +263,10 @@ mod tests {
                 ..ON
             },
         ] {
-            assert_eq!(ready(&mut msix, off), []);
+            assert_eq!(ready(&mut msix, off), Vec::<u32>::new());
         }
         msix.write(ENTRY + 12, Size::W, 1);
-        assert_eq!(ready(&mut msix, ON), []);
+        assert_eq!(ready(&mut msix, ON), Vec::<u32>::new());
         let half = bar(3).size / 2;
         assert_eq!(msix.read(half, Size::D), 1 << 1);
         msix.write(ENTRY + 12, Size::W, 0);
