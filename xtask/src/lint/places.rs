@@ -25,7 +25,7 @@ const UNSAFE: [(&str, &str); 8] = [
 ];
 
 /// Where platforms may be told apart, by the beginning of the path, and why.
-const PLATFORMS: [(&str, &str); 4] = [
+const PLATFORMS: [(&str, &str); 5] = [
     ("hv-backend/src/lib.rs", "the switch between accelerators"),
     ("hvf-sim/src/lib.rs", "the one calling convention by hand"),
     ("memory/src/host/", "giving memory back to the host"),
