@@ -60,6 +60,11 @@ pub struct Run {
     /// or auto (portable where the host can enforce it) [default: auto]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
+    /// How fast the guest's counter runs, in Hz, or auto (the accelerator's own frequency). A guest
+    /// that is to move to another host needs that host's, which `armlet doctor` shows there
+    /// [default: auto]
+    #[arg(long, value_name = "HZ", allow_hyphen_values = true)]
+    pub counter_frequency: Option<String>,
     /// Where the guest's serial port goes: stdio, file:PATH or none. On a terminal, Ctrl-A x
     /// leaves and Ctrl-A h helps [default: stdio]
     #[arg(long, value_name = "WHERE")]
@@ -84,6 +89,7 @@ impl Run {
             memory,
             accel,
             cpu,
+            counter_frequency,
             serial,
             dump_dtb,
             no_reboot,
@@ -96,6 +102,7 @@ impl Run {
             memory,
             accel,
             cpu,
+            counter_frequency,
             serial,
             no_reboot,
         };

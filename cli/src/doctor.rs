@@ -37,13 +37,13 @@ fn host() -> String {
 }
 
 /// What an accelerator that works has to offer.
-fn offers(hypervisor: &dyn Hypervisor) -> [String; 2] {
+fn offers(hypervisor: &dyn Hypervisor) -> [String; 3] {
     let name = hypervisor.name();
     let Caps {
         max_vcpus,
         address_bits,
-        counter_frequency: _,
-        any_frequency_up_to: _,
+        counter_frequency,
+        any_frequency_up_to,
     } = *hypervisor.caps();
     let model = match hypervisor.offers_cpu(CpuModel::Portable) {
         Ok(()) => "enforces --cpu portable".into(),
@@ -52,9 +52,14 @@ fn offers(hypervisor: &dyn Hypervisor) -> [String; 2] {
         }
         Err(error) => format!("cannot start a virtual machine: {error}"),
     };
+    let other = match any_frequency_up_to {
+        Some(_) => ", or as --counter-frequency says",
+        None => "",
+    };
     [
         format!("{name}: works, up to {max_vcpus} CPUs and {address_bits} address bits per guest"),
         format!("{name}: {model}"),
+        format!("{name}: counter at {counter_frequency} Hz{other}"),
     ]
 }
 
@@ -76,6 +81,8 @@ mod tests {
             report.contains("\nsoft: enforces --cpu portable\n"),
             "{report}"
         );
+        let counter = "\nsoft: counter at 62500000 Hz, or as --counter-frequency says\n";
+        assert!(report.contains(counter), "{report}");
         let last = report.lines().last().unwrap_or_default();
         assert!(last.starts_with("--accel auto uses "), "{report}");
     }
@@ -85,7 +92,7 @@ mod tests {
         let host = Scripted::new(vec![Script::new()], || 0);
         assert_eq!(offers(&host)[1], "scripted: enforces --cpu portable");
         let old = host.without_portable("this kernel is old");
-        let [works, model] = offers(&old);
+        let [works, model, counter] = offers(&old);
         assert!(
             works.starts_with("scripted: works, up to 1 CPUs"),
             "{works}"
@@ -94,5 +101,6 @@ mod tests {
             model,
             "scripted: no --cpu portable, only --cpu host: this kernel is old"
         );
+        assert_eq!(counter, "scripted: counter at 1000000000 Hz");
     }
 }

@@ -48,6 +48,8 @@ pub struct Guest {
     pub cpus: u16,
     /// How much RAM.
     pub memory_mib: u64,
+    /// `CNTFRQ_EL0`, where the accelerator's own will not do.
+    pub counter_frequency: Option<u64>,
 }
 
 /// Where machines of one test are made.
@@ -77,6 +79,7 @@ impl Place {
             cmdline,
             cpus,
             memory_mib,
+            counter_frequency,
         } = self.guest.clone();
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         let serial = self.scratch.path().join(format!("serial-{number}"));
@@ -86,6 +89,7 @@ impl Place {
             cmdline: Some(cmdline),
             cpus: Some(cpus.to_string()),
             memory: Some(format!("{memory_mib}M")),
+            counter_frequency: counter_frequency.map(|hz| hz.to_string()),
             serial: Some(format!("file:{}", serial.display())),
             no_reboot: Some(true),
             ..RawConfig::default()

@@ -1,13 +1,16 @@
 //! Linux, paused, saved and taken up by other machines while it works, and none the wiser.
 
+use std::env;
 use std::thread::sleep;
 use std::time::Duration;
 
+use aarch64::cpu_model::CpuModel;
 use armlet_tests::bare::{accelerator, random_seed};
 use armlet_tests::guest::trouble_in;
 use armlet_tests::moving::{Guest, Place};
-use armlet_tests::or_skip;
+use armlet_tests::{or_skip, skip::skip};
 use guests::{Kernel, Store};
+use hv_backend::api::Hypervisor;
 use hv_backend::select::{Accel, open};
 
 const ROUNDS: u64 = 60_000;
@@ -28,40 +31,64 @@ fn nap(seed: &mut u64) {
     sleep(Duration::from_millis(*seed >> 56));
 }
 
-fn linux(cpus: u16) -> Result<Guest, guests::Error> {
+fn linux(cpus: u16, counter_frequency: u64) -> Result<Guest, guests::Error> {
     let store = Store::of_checkout();
+    let quiet = env::var_os("ARMLET_TEST_QUIET").map_or("", |_| " quiet");
     Ok(Guest {
         kernel: store.kernel(Kernel::V6_12Cloud)?,
         initrd: Some(store.initramfs()?),
-        cmdline: format!("console=ttyAMA0 panic=-1 armlet.do=count armlet.rounds={ROUNDS}"),
+        cmdline: format!("console=ttyAMA0{quiet} panic=-1 armlet.do=count armlet.rounds={ROUNDS}"),
         cpus,
         memory_mib: 160,
+        counter_frequency: Some(counter_frequency),
     })
 }
 
-#[test]
-fn a_guest_that_moves_at_random_moments_works_on() {
-    let mut seed = random_seed("moves");
-    let place = Place::new("moves", or_skip!("moves", linux(2)));
-    let accel = accelerator();
-    // A process has one VM of Hypervisor.framework: from there it is to the software CPU and back.
-    let others = match accel.name() {
-        "hvf" => open(Accel::Soft).expect("always there"),
-        _ => accelerator(),
-    };
-    let mut machine = place.start(&*accel);
-    for moved in 0..MOVES {
-        if moved == MOVES / 3 {
+/// Starts the guest on one accelerator and moves it between that and the other, so often.
+fn moves_and_works_on(from: &dyn Hypervisor, to: &dyn Hypervisor, moves: usize) {
+    let way = format!("{} and {}", from.name(), to.name());
+    let mut seed = random_seed(&way);
+    let guest = or_skip!(&way, linux(2, accelerator().caps().counter_frequency));
+    let place = Place::new("moves", guest);
+    let mut machine = place.start(from);
+    for moved in 0..moves {
+        // Where the guest is then, after an odd number, is the faster one.
+        if moved == MOVES / 4 {
             machine.expect("ARMLET-COUNT-BEGIN");
         }
         nap(&mut seed);
-        let to = if moved % 2 == 0 { &others } else { &accel };
-        machine = machine.move_to(&place, &**to);
+        machine = machine.move_to(&place, if moved % 2 == 0 { to } else { from });
     }
     let printed = machine.finish();
     let wanted = format!("ARMLET-COUNT sum={} hashes=1", sum());
     assert!(printed.contains(&wanted), "no {wanted:?} in:\n{printed}");
-    if let Some(line) = trouble_in(&printed) {
-        panic!("trouble in the guest: {line}, in:\n{printed}");
+    let trouble = trouble_in(&printed);
+    assert_eq!(trouble, None, "{way}: trouble in the guest:\n{printed}");
+}
+
+#[test]
+fn a_guest_that_moves_at_random_moments_works_on() {
+    let accel = accelerator();
+    // A process has one VM of Hypervisor.framework: from there it is to the software CPU and back.
+    let other = match accel.name() {
+        "hvf" => open(Accel::Soft).expect("always there"),
+        _ => accelerator(),
+    };
+    moves_and_works_on(&*accel, &*other, MOVES);
+}
+
+/// The other test has moved to the software CPU and back on a Mac, and never left it on `soft`.
+#[test]
+fn a_guest_of_the_software_cpu_moves_to_kvm_and_back() {
+    let test = "Linux from soft to kvm and back";
+    let accel = accelerator();
+    if accel.name() != "kvm" {
+        return;
     }
+    if let Err(error) = accel.offers_cpu(CpuModel::Portable) {
+        return skip(test, &error.to_string());
+    }
+    let soft = open(Accel::Soft).expect("always there");
+    // An odd number: the rest of its work is for the faster one, too.
+    moves_and_works_on(&*soft, &*accel, MOVES + 1);
 }

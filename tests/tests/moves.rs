@@ -18,8 +18,8 @@ use aarch64::{Saved, Size, SysReg};
 use armlet_tests::bare::asm::{Asm, Cond, X, XZR};
 use armlet_tests::bare::random_seed;
 use armlet_tests::moving::{Guest, Place, Running, accelerators};
+use armlet_tests::or_skip;
 use armlet_tests::program::Scratch;
-use armlet_tests::skip::skip;
 use hv_backend::api::Hypervisor;
 use hv_backend::select::{Accel, open};
 use vmm::coordinator::Control;
@@ -27,8 +27,8 @@ use vmm::machine::StartError;
 
 /// Steps of the hash on each CPU.
 const STEPS: u64 = 120_000;
-/// Ticks between timer interrupts: 4 ms at 62.5 MHz.
-const PERIOD: u64 = 250_000;
+/// Timer interrupts in a second, as a power of two.
+const RATE: u32 = 8;
 /// The hash's factor (Knuth's MMIX).
 const FACTOR: u64 = 6_364_136_223_846_793_005;
 /// Words of memory that the hash goes through, for each CPU.
@@ -55,6 +55,7 @@ const ICC_SGI1R: SysReg = SysReg::new(3, 0, 12, 11, 5);
 const ICC_PMR: SysReg = SysReg::new(3, 0, 4, 6, 0);
 const ICC_IGRPEN1: SysReg = SysReg::new(3, 0, 12, 12, 7);
 const CNTVCT: SysReg = SysReg::new(3, 3, 14, 0, 2);
+const CNTFRQ: SysReg = SysReg::new(3, 3, 14, 0, 0);
 const SGI: u64 = 1;
 
 /// Of the handler alone: X16 and X17 as they come, and these.
@@ -62,7 +63,8 @@ const CALLS_TAKEN: X = X(18);
 const WRONG_TIMES: X = X(19);
 const TICKS_TAKEN: X = X(20);
 const LAST_COUNT: X = X(21);
-/// Kept by both: which CPU it is, its memory, the UART.
+/// Kept by both: ticks between timer interrupts, which CPU it is, its memory, the UART.
+const PERIOD: X = X(24);
 const NUMBER: X = X(25);
 const MINE: X = X(26);
 const SERIAL: X = X(28);
@@ -129,7 +131,10 @@ fn set_up(asm: &mut Asm) {
         asm.mov(counted, 0);
     }
     asm.mrs(LAST_COUNT, CNTVCT);
-    asm.mov(X(9), PERIOD).add(X(9), X(9), LAST_COUNT);
+    // lsr period, period, #RATE
+    asm.mrs(PERIOD, CNTFRQ)
+        .word(0xd340_fc00 | RATE << 16 | PERIOD.0 << 5 | PERIOD.0);
+    asm.add(X(9), PERIOD, LAST_COUNT);
     asm.msr(Saved::CntvCvalEl0.sysreg(), X(9));
     asm.mov(X(9), 1).msr(Saved::CntvCtlEl0.sysreg(), X(9));
     let started = asm.label();
@@ -226,7 +231,7 @@ fn handle(asm: &mut Asm) {
     asm.place(fine);
     asm.add(LAST_COUNT, X(17), XZR);
     asm.add_imm(TICKS_TAKEN, TICKS_TAKEN, 1);
-    asm.mov(X(22), PERIOD).add(X(22), X(22), X(17));
+    asm.add(X(22), PERIOD, X(17));
     asm.msr(Saved::CntvCvalEl0.sysreg(), X(22));
     // The other of CPUs 0 and 1, in the list of targets: bit 1 or bit 0.
     asm.mov(X(22), 2).sub(X(22), X(22), NUMBER);
@@ -245,7 +250,7 @@ fn nap(seed: &mut u64) {
     sleep(Duration::from_millis(*seed >> 58));
 }
 
-fn guest(scratch: &Scratch) -> Guest {
+fn guest(scratch: &Scratch, counter_frequency: Option<u64>) -> Guest {
     let kernel = scratch.path().join("kernel");
     fs::write(&kernel, image()).expect("a temporary file can be written");
     Guest {
@@ -254,6 +259,7 @@ fn guest(scratch: &Scratch) -> Guest {
         cmdline: String::new(),
         cpus: 2,
         memory_mib: 16,
+        counter_frequency,
     }
 }
 
@@ -278,27 +284,28 @@ fn offers_portable(accel: &dyn Hypervisor) -> Result<(), String> {
     offers.map_err(|error| format!("{}: {error}", accel.name()))
 }
 
-/// Why a guest cannot move between the two, if it cannot.
-fn obstacle(a: &dyn Hypervisor, b: &dyn Hypervisor) -> Option<String> {
-    if a.name() == b.name() {
-        let why = "a process has one VM of Hypervisor.framework";
-        return (a.name() == "hvf").then(|| why.to_owned());
-    }
+/// The frequency that a guest has to start with on `a` if it is to move to `b`; or why it cannot move.
+fn common_frequency(a: &dyn Hypervisor, b: &dyn Hypervisor) -> Result<u64, String> {
     let (here, there) = (a.caps().counter_frequency, b.caps().counter_frequency);
-    if !b.caps().gives_frequency(here) {
-        return Some(format!("their counters run at {here} and {there} Hz"));
+    if a.name() == b.name() {
+        return match a.name() {
+            "hvf" => Err("a process has one VM of Hypervisor.framework".to_owned()),
+            _ => Ok(here),
+        };
     }
-    offers_portable(a).and_then(|()| offers_portable(b)).err()
+    offers_portable(a).and_then(|()| offers_portable(b))?;
+    let given = |hz: &u64| a.caps().gives_frequency(*hz) && b.caps().gives_frequency(*hz);
+    let found = [here, there].into_iter().find(given);
+    found.ok_or_else(|| format!("their counters run at {here} and {there} Hz"))
 }
 
 fn move_between(seed: &mut u64, from: Accel, to: Accel) {
     let way = format!("{from} -> {to} -> {from}");
     let [a, b] = [from, to].map(|accel| open(accel).expect("it worked before"));
-    if let Some(why) = obstacle(&*a, &*b) {
-        return skip(&way, &why);
-    }
+    let frequency = or_skip!(&way, common_frequency(&*a, &*b));
     let scratch = Scratch::new("moves-image");
-    let place = Place::new(&format!("moves-{from}-{to}"), guest(&scratch));
+    let guest = guest(&scratch, Some(frequency));
+    let place = Place::new(&format!("moves-{from}-{to}"), guest);
     let mut machine = place.start(&*a);
     for n in 0..MOVES {
         nap(seed);
@@ -344,7 +351,7 @@ fn many_pauses_lose_nothing() {
     for accel in accelerators() {
         let accel = open(accel).expect("it worked before");
         let scratch = Scratch::new("pauses-image");
-        let place = Place::new("pauses", guest(&scratch));
+        let place = Place::new("pauses", guest(&scratch, None));
         let mut left = pauses();
         while left > 0 {
             let machine = place.start(&*accel);
@@ -360,7 +367,7 @@ fn many_pauses_lose_nothing() {
 fn damaged_states_are_refused_by_name() {
     let soft = open(Accel::Soft).expect("it works everywhere");
     let scratch = Scratch::new("damaged-image");
-    let place = Place::new("damaged", guest(&scratch));
+    let place = Place::new("damaged", guest(&scratch, None));
     let machine = place.start(&*soft);
     let saved = machine.save();
     let refusal = |change: &dyn Fn(&mut vmm::state::Saved)| {
@@ -404,6 +411,13 @@ fn damaged_states_are_refused_by_name() {
     assert_eq!(
         refused.as_deref(),
         Ok("vcpu0 cannot hold the saved SCTLR_EL1")
+    );
+    let other = Place::new("other", guest(&scratch, Some(24_000_000)));
+    let refused = other.restore(&*soft, saved.clone()).map(Running::refused);
+    let line = "its counter runs at 62500000 Hz, here at 24000000 Hz";
+    assert!(
+        matches!(&refused, Err(StartError::Input(said)) if said.contains(line)),
+        "{refused:?}"
     );
     // What was saved is not spoilt by all that.
     let next = place.restore(&*soft, saved).expect("a good state");

@@ -15,6 +15,7 @@ pub fn config(data: &[u8]) {
         cpus: next(),
         accel: next(),
         cpu: next(),
+        counter_frequency: next(),
         serial: next(),
         cmdline: next(),
         kernel: next().map(Into::into),
@@ -39,11 +40,11 @@ pub fn config(data: &[u8]) {
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     [
-        "512M\n1\nauto\nauto\nstdio\nconsole=ttyAMA0\nImage",
-        "1 GiB\n123\nsoft\nportable\nfile:/tmp/x\n\nImage",
-        "16777216\n8\nkvm\nhost\nnone\nquiet\nImage",
-        "1023G\n0\nhvf\nmax\nfile:\n\n",
-        "18446744073709551615P\n65537\nsoft\n\nstdio\n\n",
+        "512M\n1\nauto\nauto\nauto\nstdio\nconsole=ttyAMA0\nImage",
+        "1 GiB\n123\nsoft\nportable\n24000000\nfile:/tmp/x\n\nImage",
+        "16777216\n8\nkvm\nhost\nauto\nnone\nquiet\nImage",
+        "1023G\n0\nhvf\nmax\n24M\nfile:\n\n",
+        "18446744073709551615P\n65537\nsoft\n\n0\nstdio\n\n",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

@@ -60,6 +60,7 @@ fn of_ten_thousand_random_pauses_none_is_lost_or_late() {
             cmdline: String::new(),
             cpus: 2,
             memory_mib: 64,
+            counter_frequency: None,
         };
         let place = Place::new("pauses-of", guest);
         let running = place.start(&*accelerator());

@@ -1,7 +1,7 @@
-//! How many CPUs a machine has, and of which model.
+//! How many CPUs a machine has, of which model, and how fast their counter runs.
 
 use std::fmt;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::str::FromStr;
 
 use aarch64::cpu_model::CpuModel;
@@ -76,6 +76,38 @@ impl FromStr for CpuChoice {
     }
 }
 
+/// Which frequency of the guest's counter (`CNTFRQ_EL0`) a user asked for. A guest keeps the one it
+/// booted with, so one that is to move later boots with that of the host it will move to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FrequencyChoice {
+    /// The accelerator's own; of a machine that was saved, its.
+    #[default]
+    Auto,
+    /// So many Hz or none.
+    Only(NonZeroU64),
+}
+
+impl fmt::Display for FrequencyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Only(hz) => hz.fmt(f),
+        }
+    }
+}
+
+impl FromStr for FrequencyChoice {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let hz = text.parse().map(Self::Only);
+        hz.map_err(|_| ValueError::CounterFrequency(text.into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +134,22 @@ mod tests {
         for text in ["", "max", "Host"] {
             let refused = text.parse::<CpuChoice>().unwrap_err().to_string();
             let line = format!("{text}: choose auto, portable or host");
+            assert_eq!(refused, line);
+        }
+    }
+
+    #[test]
+    fn counter_frequencies() {
+        assert_eq!("auto".parse(), Ok(FrequencyChoice::Auto));
+        for text in ["auto", "1", "24000000", "18446744073709551615"] {
+            let choice = text
+                .parse()
+                .map(|choice: FrequencyChoice| choice.to_string());
+            assert_eq!(choice.as_deref(), Ok(text));
+        }
+        for text in ["", "0", "-1", "24M", "1e9", "18446744073709551616"] {
+            let refused = text.parse::<FrequencyChoice>().unwrap_err().to_string();
+            let line = format!("{text}: choose auto, or a number of Hz such as 24000000");
             assert_eq!(refused, line);
         }
     }

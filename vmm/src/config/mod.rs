@@ -26,7 +26,7 @@ use hv_backend::Choice;
 use hv_backend::select::UnknownAccel;
 
 use crate::coordinator::OnReset;
-pub use cpu::{CpuChoice, CpuCount};
+pub use cpu::{CpuChoice, CpuCount, FrequencyChoice};
 pub use memory::{DEFAULT_MEMORY, MIN_MEMORY, RamSize};
 pub use options::OptionError;
 pub use serial::Serial;
@@ -53,6 +53,8 @@ pub struct MachineConfig {
     pub accel: Choice,
     /// Which CPU model.
     pub cpu: CpuChoice,
+    /// How fast its counter runs.
+    pub counter_frequency: FrequencyChoice,
     /// Where the serial port goes.
     pub serial: Serial,
     /// What a reset does.
@@ -94,6 +96,9 @@ pub enum ValueError {
     /// No such CPU model.
     #[error("{0}: choose auto, portable or host")]
     Cpu(String),
+    /// No frequency.
+    #[error("{0}: choose auto, or a number of Hz such as 24000000")]
+    CounterFrequency(String),
     /// Not a place for the serial port.
     #[error("{0}: choose stdio, file:PATH or none")]
     Serial(String),

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use hv_backend::Choice;
 
 use super::{
-    ConfigError, CpuChoice, CpuCount, MAX_CMDLINE, MachineConfig, RamSize, Serial, ValueError,
+    ConfigError, CpuChoice, CpuCount, FrequencyChoice, MAX_CMDLINE, MachineConfig, RamSize, Serial,
+    ValueError,
 };
 use crate::coordinator::OnReset;
 
@@ -27,6 +28,8 @@ pub struct RawConfig {
     pub accel: Option<String>,
     /// Which CPU model.
     pub cpu: Option<String>,
+    /// How fast its counter runs.
+    pub counter_frequency: Option<String>,
     /// Where the serial port goes.
     pub serial: Option<String>,
     /// Whether a reset ends the machine.
@@ -50,6 +53,8 @@ pub struct Settings {
     pub accel: Option<Choice>,
     /// Which CPU model.
     pub cpu: Option<CpuChoice>,
+    /// How fast its counter runs.
+    pub counter_frequency: Option<FrequencyChoice>,
     /// Where the serial port goes.
     pub serial: Option<Serial>,
     /// Whether a reset ends the machine.
@@ -83,6 +88,7 @@ impl TryFrom<RawConfig> for Settings {
             memory,
             accel,
             cpu,
+            counter_frequency,
             serial,
             no_reboot,
         } = raw;
@@ -94,6 +100,7 @@ impl TryFrom<RawConfig> for Settings {
             memory: flag("memory", memory)?,
             accel: flag("accel", accel)?,
             cpu: flag("cpu", cpu)?,
+            counter_frequency: flag("counter-frequency", counter_frequency)?,
             serial: flag("serial", serial)?,
             no_reboot,
         })
@@ -124,6 +131,7 @@ impl Settings {
             memory,
             accel,
             cpu,
+            counter_frequency,
             serial,
             no_reboot,
         } = self;
@@ -135,6 +143,7 @@ impl Settings {
             memory: memory.or(base.memory),
             accel: accel.or(base.accel),
             cpu: cpu.or(base.cpu),
+            counter_frequency: counter_frequency.or(base.counter_frequency),
             serial: serial.or(base.serial),
             no_reboot: no_reboot.or(base.no_reboot),
         }
@@ -153,6 +162,7 @@ impl TryFrom<Settings> for MachineConfig {
             memory,
             accel,
             cpu,
+            counter_frequency,
             serial,
             no_reboot,
         } = settings;
@@ -165,6 +175,7 @@ impl TryFrom<Settings> for MachineConfig {
             memory: memory.unwrap_or_default(),
             accel: accel.unwrap_or_default(),
             cpu: cpu.unwrap_or_default(),
+            counter_frequency: counter_frequency.unwrap_or_default(),
             serial: serial.unwrap_or_default(),
             on_reset: match no_reboot {
                 Some(true) => OnReset::End,

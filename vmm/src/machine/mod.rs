@@ -24,7 +24,7 @@ use aarch64::machine;
 use hv_backend::api::{Caps, Hypervisor, TimeSource, VmConfig};
 use hv_backend::select::select;
 
-use crate::config::{CpuCount, MachineConfig, RamSize};
+use crate::config::{CpuCount, FrequencyChoice, MachineConfig, RamSize};
 use crate::console::Console;
 use crate::coordinator::{self, Begin, Control, Inbox, OnReset, Start, controls};
 use crate::fleet::Fleet;
@@ -128,11 +128,14 @@ impl Machine {
             cpus,
             memory,
             mut cpu,
+            counter_frequency,
             serial,
             on_reset,
             ..
         } = config;
-        let mut vm_config = vm_config(hypervisor.name(), hypervisor.caps(), cpus, memory)?;
+        let (name, caps) = (hypervisor.name(), hypervisor.caps());
+        let mut vm_config = vm_config(name, caps, cpus, memory)?;
+        vm_config.counter_frequency = frequency(name, caps, counter_frequency)?;
         let mut shape = Shape {
             cpu: vm_config.cpu,
             vcpus: vm_config.vcpus,
@@ -140,7 +143,8 @@ impl Machine {
             address_bits: vm_config.address_bits,
         };
         if let Some(saved) = &saved {
-            let fits = snapshot::check(&saved.state.contract, shape, cpu, hypervisor.caps());
+            let asked = (cpu, vm_config.counter_frequency);
+            let fits = snapshot::check(&saved.state.contract, shape, asked, caps);
             cpu = fits.map_err(|error| StartError::Input(chain(&error)))?;
             vm_config.counter_frequency = Some(saved.state.contract.counter_frequency);
         }
@@ -268,6 +272,26 @@ fn vm_config(
     })
 }
 
+/// What to ask of the accelerator as the frequency of the guest's counter, if it can give that.
+fn frequency(name: &str, caps: &Caps, choice: FrequencyChoice) -> Result<Option<u64>, StartError> {
+    let hz = match choice {
+        FrequencyChoice::Auto => return Ok(None),
+        FrequencyChoice::Only(hz) => hz.get(),
+    };
+    if caps.gives_frequency(hz) {
+        return Ok(Some(hz));
+    }
+    let given = match caps.any_frequency_up_to {
+        Some(most) => format!("1 to {most} Hz"),
+        None => format!(
+            "{} Hz and no other, for the counter is the processor's; the accelerator soft gives any",
+            caps.counter_frequency
+        ),
+    };
+    let line = format!("--counter-frequency {hz}: the accelerator {name} gives {given}");
+    Err(StartError::Input(line))
+}
+
 /// Bits of the highest address of a machine with this much RAM. Everything else lies below it.
 fn address_bits_for(memory: RamSize) -> u8 {
     let last = machine::RAM_BASE.0 + memory.bytes() - 1;
@@ -308,6 +332,28 @@ mod tests {
                 panic!("accepted")
             };
             assert!(line.contains(said), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_frequency_is_given_or_refused_with_those_that_are() {
+        let ask = |caps: &Caps, text: &str| frequency("test", caps, text.parse().unwrap());
+        let any = Caps {
+            any_frequency_up_to: Some(1000),
+            ..CAPS
+        };
+        assert_eq!(ask(&CAPS, "auto"), Ok(None));
+        assert_eq!(ask(&CAPS, "1"), Ok(Some(1)));
+        assert_eq!(ask(&any, "1000"), Ok(Some(1000)));
+        for (caps, text, said) in [
+            (CAPS, "24", "gives 1 Hz and no other"),
+            (any, "1001", "gives 1 to 1000 Hz"),
+        ] {
+            let Err(StartError::Input(line)) = ask(&caps, text) else {
+                panic!("accepted")
+            };
+            let start = format!("--counter-frequency {text}: the accelerator test {said}");
+            assert!(line.starts_with(&start), "{line}");
         }
     }
 }

@@ -61,15 +61,15 @@ impl fmt::Debug for Saver {
     }
 }
 
-/// Whether the machine of this configuration on this accelerator can take up what was saved; the
-/// CPU model that it has to have.
+/// Whether the machine of this configuration on this accelerator can take up what was saved, where
+/// its user asked for this CPU model and this frequency; the CPU model that it has to have.
 ///
 /// # Errors
 /// What differs.
 pub fn check(
     saved: &MachineContract,
     shape: Shape,
-    choice: CpuChoice,
+    (choice, frequency): (CpuChoice, Option<u64>),
     caps: &Caps,
 ) -> Result<CpuChoice, RestoreError> {
     let model = match choice {
@@ -87,10 +87,11 @@ pub fn check(
         ram,
         address_bits: _,
     } = shape;
-    let frequency = match caps.gives_frequency(saved.counter_frequency) {
-        true => saved.counter_frequency,
-        false => caps.counter_frequency,
-    };
+    let frequency =
+        frequency.unwrap_or_else(|| match caps.gives_frequency(saved.counter_frequency) {
+            true => saved.counter_frequency,
+            false => caps.counter_frequency,
+        });
     let here = MachineContract::of_machine(cpu, vcpus, ram, frequency, caps.address_bits);
     contract::check(saved, &here)?;
     Ok(CpuChoice::Only(model))
