@@ -8,6 +8,9 @@
 //! - What a guest does wrong is an [`Exit`]; `Err` means that the host failed.
 //! - The guest's PC stays at the trapping instruction until a `Resume` retires it. Sign extension,
 //!   the target register and the access size are the backend's business, not the VMM's.
+//! - The answer to an access counts, even if memory was mapped at its address or taken away since
+//!   the exit: the access is made already. The instruction's next access finds what is there then, or
+//!   what was there when it began.
 //! - An optional ability is an `Option<&dyn Trait>`; a fixed fact is a field of [`Caps`].
 //! - A vCPU belongs to the thread that bound it ([`Vm::bind_vcpu`]); only [`Vm::kick`] reaches it
 //!   from elsewhere.

@@ -101,15 +101,26 @@ fn exit(event: Event) -> Exit {
 
 impl Vcpu for SoftVcpu {
     fn run(&mut self, resume: Resume) -> Result<Exit, HostError> {
-        self.catch_up();
         self.cpu.reply(reply(resume));
+        // The CPU completes an instruction by running it once more, with the answers. Memory that was
+        // mapped meanwhile would be found in their place, so it is not seen before.
+        if self.shared.layout_changed(self.layout_version)
+            && let Some(event) = self.interpreter.settle(&mut self.cpu)
+        {
+            return Ok(exit(event));
+        }
+        self.catch_up();
         Ok(exit(self.interpreter.run(&mut self.cpu)))
     }
 
     fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
-        self.catch_up();
         self.cpu.reply(reply(resume));
-        Ok(self.interpreter.settle(&mut self.cpu).map(exit))
+        let more = self.interpreter.settle(&mut self.cpu);
+        if more.is_none() {
+            // As in `run`, not before.
+            self.catch_up();
+        }
+        Ok(more.map(exit))
     }
 
     fn set_irq(&mut self, line: IrqLine, high: bool) -> Result<(), HostError> {

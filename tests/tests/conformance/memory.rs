@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aarch64::machine::{FLASH0, RAM_BASE};
 use aarch64::{Gpa, Size};
 use armlet_tests::bare::asm::{Asm, X};
-use armlet_tests::bare::{DATA, MEM, guest, image, watched};
+use armlet_tests::bare::{DATA, MEM, REPORT, guest, image, watched};
 use hv_backend::api::{Exit, Resume};
 use memory::{Prot, Region};
 
@@ -66,6 +66,91 @@ fn memory_mapped_later_is_there_from_then_on() {
         assert_eq!(cpu.report(), 0x55);
         region.write(0, &0x66_u64.to_le_bytes()).expect("inside");
         assert_eq!(cpu.report(), 0x66, "it is the same memory, not a copy");
+    });
+}
+
+/// An access that was made before memory was mapped at its address, with and without a `settle`.
+fn access_and_map(access: impl Fn(&mut Asm), answer: Resume) {
+    for settles in [true, false] {
+        let mut cpu = guest(|a| {
+            a.mov(X(0), 0x77).mov(X(1), HIGH.0);
+            access(a);
+            a.report(X(0)).load(Size::D, X(0), X(1), 0).report(X(0));
+        });
+        let exit = cpu.go();
+        assert!(
+            matches!(
+                exit,
+                Exit::MmioRead { gpa: HIGH, .. } | Exit::MmioWrite { gpa: HIGH, .. }
+            ),
+            "{exit:?}"
+        );
+        let region = region(0x55);
+        let mapped = cpu.machine.vm().map(HIGH, region.clone(), Prot::ReadWrite);
+        mapped.expect("the place is free");
+        let exit = if settles {
+            cpu.settle(answer);
+            assert_eq!(cpu.x(0), 0x77);
+            cpu.go()
+        } else {
+            cpu.answer(answer)
+        };
+        let reported = |data| Exit::MmioWrite {
+            gpa: REPORT,
+            size: Size::D,
+            data,
+        };
+        assert_eq!(exit, reported(0x77), "settles: {settles}");
+        assert_eq!(first(&region), 0x55, "settles: {settles}");
+        assert_eq!(cpu.answer(Resume::Done), reported(0x55));
+    }
+}
+
+#[test]
+fn an_access_that_was_made_is_answered_whatever_is_mapped_there_now() {
+    watched(|| {
+        let answer = Resume::Data(0x77);
+        let load = |a: &mut Asm| {
+            a.load(Size::D, X(0), X(1), 0);
+        };
+        let store = |a: &mut Asm| {
+            a.store(Size::D, X(0), X(1), 0);
+        };
+        access_and_map(load, answer);
+        access_and_map(store, Resume::Done);
+    });
+}
+
+#[test]
+fn a_pair_that_was_begun_is_finished_whatever_is_mapped_there_now() {
+    watched(|| {
+        let mut cpu = guest(|a| {
+            a.mov(X(1), HIGH.0);
+            a.load_pair(Size::D, X(2), X(3), X(1), 0).report(X(2));
+        });
+        let read = |offset| Exit::MmioRead {
+            gpa: Gpa(HIGH.0 + offset),
+            size: Size::D,
+        };
+        assert_eq!(cpu.go(), read(0));
+        let region = region(0x55);
+        region.write(8, &0x66_u64.to_le_bytes()).expect("inside");
+        let mapped = cpu.machine.vm().map(HIGH, region, Prot::ReadWrite);
+        mapped.expect("the place is free");
+        let mut exit = cpu.answer(Resume::Data(1));
+        let second = match exit == read(8) {
+            true => 2,
+            false => 0x66,
+        };
+        if second == 2 {
+            exit = cpu.answer(Resume::Data(2));
+        }
+        let report = Exit::MmioWrite {
+            gpa: REPORT,
+            size: Size::D,
+            data: 1,
+        };
+        assert_eq!((exit, cpu.x(3)), (report, second));
     });
 }
 
