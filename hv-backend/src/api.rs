@@ -144,6 +144,15 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// When nothing is mapped at `gpa`, or the host refuses.
     fn unmap(&self, gpa: Gpa) -> Result<Arc<Region>, HostError>;
+    /// Gives memory back to the host, as far as its pages, or the accelerator's where those are larger,
+    /// lie inside of the range: they read as zeros from then on, and take no room until they are
+    /// touched again. The rest of the range stays as it is. vCPUs may run. What they have cached of
+    /// code there is theirs to drop, as when a device writes over it.
+    ///
+    /// # Errors
+    /// [`HostError::Discard`] when not all of the range is memory that the guest may write; nothing is
+    /// given back then. Others when the host refuses.
+    fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError>;
     /// Takes hold of a vCPU, once for each id, on the thread that will run it.
     ///
     /// # Errors
@@ -502,6 +511,14 @@ pub enum HostError {
     /// A mapping that cannot be made.
     #[error("cannot map guest memory at {gpa}: {reason}")]
     Map {
+        /// Where.
+        gpa: Gpa,
+        /// Why.
+        reason: String,
+    },
+    /// A range that cannot be given back.
+    #[error("cannot give guest memory at {gpa} back: {reason}")]
+    Discard {
         /// Where.
         gpa: Gpa,
         /// Why.

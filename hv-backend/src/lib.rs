@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod debug;
+mod discard;
 pub mod executor;
 pub mod hvf;
 pub mod id_policy;

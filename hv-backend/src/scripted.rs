@@ -26,6 +26,7 @@ use crate::api::{
     Caps, DebugControl, DirtyLog, Doorbells, Exit, HostError, Hypervisor, IrqLine, KernelGic,
     Resume, Vcpu, Vm, VmConfig,
 };
+use crate::discard::{self, Part};
 
 /// One thing a scripted vCPU does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +265,12 @@ impl Vm for ScriptedVm {
         let (rest, region) = layout.without(gpa).map_err(map)?;
         *layout = rest;
         Ok(region)
+    }
+
+    fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
+        let layout = lock(&self.shared.layout);
+        let parts = discard::parts(&layout, gpa, bytes, aarch64::PAGE_SIZE)?;
+        parts.iter().try_for_each(Part::discard)
     }
 
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {

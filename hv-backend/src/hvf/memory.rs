@@ -16,12 +16,14 @@ use memory::{Layout, LayoutError, PageSet, Prot, Region};
 use super::abi::PAGE_SIZE;
 use super::sys::{Backing, Failure, Framework, Rights};
 use crate::api::{DirtyLog, HostError};
+use crate::discard;
 
 /// Why a guest's access trapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There is memory that it may access, by now: the instruction is to be run again.
-    Again,
+    /// There is memory that it may access, by now: the instruction is to be run again. How often
+    /// memory was made or taken away so far: a guest that comes again without that waits in vain.
+    Again(u64),
     /// There is memory that it may not write.
     ReadOnly,
     /// There is no memory.
@@ -42,6 +44,8 @@ struct State {
     /// Pages written since they were last asked for, of each mapping by its address, while that is
     /// wanted.
     written: Option<Vec<(Gpa, PageSet)>>,
+    /// Counts what was done to mappings and to the rights to them.
+    version: u64,
 }
 
 impl State {
@@ -108,6 +112,28 @@ impl Memory {
         Ok(region)
     }
 
+    /// See [`Vm::discard`](crate::api::Vm::discard). The framework holds on to pages that a guest has
+    /// touched, whatever the host is told of them. So they are taken from the guest, given back, and
+    /// mapped anew; a vCPU that misses them meanwhile waits in [`Self::fault`].
+    pub fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
+        let mut state = self.state();
+        state.version += 1;
+        for part in discard::parts(&state.layout, gpa, bytes, PAGE_SIZE)? {
+            self.framework.unmap(part.gpa.0, part.bytes)?;
+            let given = part.discard();
+            let backing = Backing {
+                region: &part.region,
+                offset: part.offset,
+                bytes: part.bytes,
+            };
+            let rights = state.rights(Prot::ReadWrite);
+            // The guest gets its memory again, whatever came of that.
+            self.framework.map(part.gpa.0, backing, rights)?;
+            given?;
+        }
+        Ok(())
+    }
+
     /// Takes all memory away, before the VM ends.
     pub fn clear(&self) {
         let mut state = self.state();
@@ -120,7 +146,8 @@ impl Memory {
 
     /// Makes the guest's next touch of each page translate it anew.
     pub fn remap(&self) -> Result<(), Failure> {
-        let state = self.state();
+        let mut state = self.state();
+        state.version += 1;
         for mapping in state.layout.mappings() {
             let gpa = mapping.gpa.0;
             self.framework.unmap(gpa, mapping.region.size())?;
@@ -133,13 +160,17 @@ impl Memory {
     /// Looks into a trapped access of the guest, and lets it through if that was only waited for.
     pub fn fault(&self, gpa: Gpa, abort: Abort) -> Result<Fault, Failure> {
         let mut state = self.state();
-        let State { layout, written } = &mut *state;
+        let State {
+            layout,
+            written,
+            version,
+        } = &mut *state;
         let Some((mapping, offset)) = layout.find(gpa) else {
             return Ok(Fault::Nowhere);
         };
         if abort != Abort::Permission {
             // It was gone for a moment, and whoever took it away has let go of the lock.
-            return Ok(Fault::Again);
+            return Ok(Fault::Again(*version));
         }
         if mapping.prot == Prot::ReadOnly {
             return Ok(Fault::ReadOnly);
@@ -148,10 +179,11 @@ impl Memory {
         let sets = written.iter_mut().flatten();
         for (_, set) in sets.filter(|(at, _)| *at == mapping.gpa) {
             let first = offset / PAGE_SIZE * PAGES_EACH;
+            *version += u64::from(!set.contains(first));
             (first..first + PAGES_EACH).for_each(|page| set.insert(page));
         }
         self.framework.protect(page.0, PAGE_SIZE, Rights::All)?;
-        Ok(Fault::Again)
+        Ok(Fault::Again(*version))
     }
 }
 
@@ -182,7 +214,9 @@ impl DirtyLog for Memory {
 
     fn take(&self, gpa: Gpa) -> Result<PageSet, HostError> {
         let mut state = self.state();
-        let State { layout, written } = &mut *state;
+        let State {
+            layout, written, ..
+        } = &mut *state;
         let Some(written) = written else {
             return Err(HostError::BadState("the log was not started".into()));
         };

@@ -165,6 +165,10 @@ impl Vm for HvfVm {
         self.shared.memory.unmap(gpa)
     }
 
+    fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
+        self.shared.memory.discard(gpa, bytes)
+    }
+
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         match bound.get_mut(id.index()) {

@@ -21,6 +21,7 @@ use super::vcpu::KvmVcpu;
 use super::{cpu_model, debug, dirty, failed, gic, sys};
 use crate::api::{DirtyLog, Doorbells, HostError, KernelGic, Vcpu, Vm};
 use crate::debug::registers::Slots;
+use crate::discard::{self, Part};
 
 /// Functions of PSCI that leave to the VMM: numbers 0 and 2 to 31 of each width, all but
 /// `CPU_SUSPEND`. First and how many.
@@ -242,6 +243,13 @@ impl Vm for KvmVm {
         memory.layout = Arc::new(layout);
         memory.slots.swap_remove(at);
         Ok(region)
+    }
+
+    /// The kernel takes back from the guest what the process gives back.
+    fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
+        let memory = self.shared.memory();
+        let parts = discard::parts(&memory.layout, gpa, bytes, aarch64::PAGE_SIZE)?;
+        parts.iter().try_for_each(Part::discard)
     }
 
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {

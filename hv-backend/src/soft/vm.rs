@@ -13,6 +13,7 @@ use super::clock::HostClock;
 use super::dirty::SoftLog;
 use super::vcpu::SoftVcpu;
 use crate::api::{DirtyLog, Doorbells, HostError, KernelGic, Vcpu, Vm};
+use crate::discard::{self, Part};
 
 /// Decoded instructions that all vCPUs of a VM keep together, 24 bytes each.
 const DECODED_OPS: usize = 800_000;
@@ -117,6 +118,13 @@ impl Vm for SoftVm {
         let region = region.map_err(refused(gpa))?;
         region.stop_log();
         Ok(region)
+    }
+
+    fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
+        let (layout, _) = self.shared.layout();
+        // Addresses in the host stay what they are, so what vCPUs have at hand of frames stays good.
+        let parts = discard::parts(&layout, gpa, bytes, aarch64::PAGE_SIZE)?;
+        parts.iter().try_for_each(Part::discard)
     }
 
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {

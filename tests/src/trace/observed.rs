@@ -72,6 +72,10 @@ impl Vm for ObservedVm {
         self.inner.unmap(gpa)
     }
 
+    fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
+        self.inner.discard(gpa, bytes)
+    }
+
     fn bind_vcpu(&self, id: VcpuId) -> Result<Box<dyn Vcpu>, HostError> {
         Ok(Box::new(ObservedVcpu {
             inner: self.inner.bind_vcpu(id)?,

@@ -146,6 +146,35 @@ fn memory_mapped_while_it_is_on_is_logged_from_the_start() {
     });
 }
 
+/// One instruction may write any number of pages: a loop that clears memory does.
+#[test]
+fn every_page_of_a_large_loop_is_logged() {
+    const PAGES: u64 = 10_500;
+    watched(|| {
+        let each = LARGEST * PAGE_SIZE;
+        let mut cpu = guest(|a| {
+            a.mov(X(1), HIGH.0).mov(X(2), PAGES);
+            let top = a.here();
+            a.store(Size::D, X(2), X(1), 0);
+            a.mov(X(3), each).add(X(1), X(1), X(3));
+            a.sub_imm(X(2), X(2), 1).cbnz(X(2), top);
+            a.report(X(1));
+        });
+        let machine = Arc::clone(&cpu.machine);
+        let region = Arc::new(Region::new(PAGES * each).expect("memory"));
+        machine
+            .vm()
+            .map(HIGH, region, Prot::ReadWrite)
+            .expect("room");
+        let Some(log) = log_of("dirty log", &machine) else {
+            return;
+        };
+        assert_eq!(cpu.report(), HIGH.0 + PAGES * each);
+        let logged = log.take(HIGH).expect("it is mapped");
+        assert!((0..PAGES).all(|n| logged.contains(n * LARGEST)));
+    });
+}
+
 /// No store is lost between two sets, however the taking falls: the guest counts in one page after
 /// the other, and each count it reaches has to be in the copy that the log keeps up to date.
 #[test]

@@ -9,6 +9,7 @@
 mod calls;
 mod debug;
 mod dirty;
+mod discard;
 mod doorbells;
 mod identity;
 mod interrupt_state;

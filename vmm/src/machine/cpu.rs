@@ -54,6 +54,7 @@ fn refusal(accelerator: &str, error: &HostError) -> StartError {
         HostError::Unavailable { .. }
         | HostError::Limit(_)
         | HostError::Map { .. }
+        | HostError::Discard { .. }
         | HostError::NoRegister(_)
         | HostError::Os { .. }
         | HostError::BadState(_) => StartError::Host(chain(error)),

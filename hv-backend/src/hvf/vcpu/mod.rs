@@ -58,6 +58,8 @@ enum Asked {
 #[derive(Clone, Copy, Debug, Default)]
 struct Patience {
     pc: u64,
+    /// What was done about it.
+    version: u64,
     count: u32,
 }
 
@@ -65,10 +67,12 @@ impl Patience {
     /// More than any guest or fault of the host comes to honestly.
     const MOST: u32 = 10_000;
 
-    /// Whether there is no more of it, when nothing came of the run at `pc` again.
-    fn is_lost(&mut self, pc: u64) -> bool {
-        if self.pc != pc {
-            *self = Self { pc, count: 0 };
+    /// Whether there is no more of it, when nothing came of the run at `pc` again, and nothing has
+    /// been done since which counts `version` up.
+    fn is_lost(&mut self, pc: u64, version: u64) -> bool {
+        if (self.pc, self.version) != (pc, version) {
+            let count = 0;
+            *self = Self { pc, version, count };
         }
         self.count += 1;
         self.count > Self::MOST
@@ -92,7 +96,10 @@ pub struct HvfVcpu {
     here: SysRegFile,
     /// The offset of the counter that this vCPU has.
     time_version: u64,
+    /// Runs in a row that ended for no known reason.
     patience: Patience,
+    /// Accesses in a row to memory that was not at hand.
+    misses: Patience,
     /// Vectors in a row that were reached by an exception of ours and cannot be fetched.
     lost_vectors: Patience,
     debugging: Option<Debugging>,
@@ -126,6 +133,7 @@ impl HvfVcpu {
             here: SysRegFile::default(),
             time_version: 0,
             patience: Patience::default(),
+            misses: Patience::default(),
             lost_vectors: Patience::default(),
             debugging: None,
             executor: None,

@@ -56,7 +56,7 @@ impl HvfVcpu {
             // UNKNOWN comes, among other reasons, when the timer fires while that is not looked for.
             other => {
                 self.timer_unsure = true;
-                if self.patience.is_lost(self.pc()?) {
+                if self.patience.is_lost(self.pc()?, 0) {
                     let line = format!(
                         "Hypervisor.framework stops {} again and again for reason {other}",
                         self.id

@@ -59,7 +59,7 @@ impl HvfVcpu {
             return Ok(None);
         }
         match self.shared.memory.fault(gpa, abort.abort)? {
-            Fault::Again => return self.try_again(gpa),
+            Fault::Again(version) => return self.try_again(gpa, version),
             Fault::ReadOnly | Fault::Nowhere => {}
         }
         if abort.is_walk {
@@ -86,13 +86,13 @@ impl HvfVcpu {
             Abort::Translation | Abort::Permission => self.shared.memory.fault(gpa, abort)?,
             Abort::Other(_) => Fault::Nowhere,
         };
-        if fault == Fault::Again {
-            return self.try_again(gpa);
+        if let Fault::Again(version) = fault {
+            return self.try_again(gpa, version);
         }
         let (lower, same) = (Ec::InsnAbortLower, Ec::InsnAbortSame);
         self.inject(lower, same, EXTERNAL, Some(va))?;
         let vector = self.pc()?;
-        if vector == va && self.lost_vectors.is_lost(vector) {
+        if vector == va && self.lost_vectors.is_lost(vector, 0) {
             let fault = GuestFault::ExceptionLoop(vector);
             return Ok(Some((Asked::Nothing, Exit::Fault(fault))));
         }
@@ -100,8 +100,8 @@ impl HvfVcpu {
     }
 
     /// Runs the instruction again, to which guest memory was not at hand.
-    fn try_again(&mut self, gpa: Gpa) -> Result<Left, HostError> {
-        if self.patience.is_lost(self.pc()?) {
+    fn try_again(&mut self, gpa: Gpa, version: u64) -> Result<Left, HostError> {
+        if self.misses.is_lost(self.pc()?, version) {
             let line = format!("{} does not get at its memory at {gpa}", self.id);
             return Err(HostError::BadState(line));
         }
