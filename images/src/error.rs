@@ -56,7 +56,7 @@ pub enum Problem {
     #[error("{0}; mend it with 'armlet disk check --repair', or open it read-only")]
     NeedsRepair(&'static str),
     /// A backing file that may not be read.
-    #[error("its backing file {0}; {1}")]
+    #[error("its backing file {0} is refused: {1}")]
     Backing(String, &'static str),
     /// A backing file that cannot be opened.
     #[error("its backing file {0}")]

@@ -15,21 +15,31 @@
 
 #![forbid(unsafe_code)]
 
+mod convert;
+mod create;
 mod error;
 mod host;
 mod image;
+mod info;
 mod lock;
+mod maintain;
 mod open;
 mod options;
 mod probe;
+pub mod qcow2;
 mod raw;
 mod size;
 mod storage;
 pub mod testing;
 
+pub use convert::{Conversion, convert};
+pub use create::{NewImage, create};
 pub use error::{ImageError, Problem};
 pub use image::{Extent, FileRange, Hold, Image, Limits};
-pub use open::open;
+pub use info::{Info, info};
+pub use maintain::{check, repair, resize};
+pub use open::{open, open_qcow2};
 pub use options::{Backing, Cache, Durability, Format, Options};
+pub use qcow2::compress::{Compression, compression};
 pub use size::parse_size;
 pub use storage::Storage;

@@ -4,6 +4,7 @@
 //! uses it, and what it is. What a backing file may be is not for the image that names it to
 //! decide: see [`Backing`].
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -14,6 +15,8 @@ use crate::error::{ImageError, Problem};
 use crate::image::Image;
 use crate::options::{Backing, Cache, Format, Options};
 use crate::probe::{Looks, PROBED, probe};
+use crate::qcow2::header::{BackingName, Header};
+use crate::qcow2::{Qcow2, Setup};
 use crate::raw::Raw;
 use crate::storage::{FileStorage, Storage};
 use crate::{host, lock};
@@ -120,12 +123,32 @@ pub(crate) fn identify(storage: &dyn Storage, format: Format) -> Result<(Format,
     }
 }
 
+/// Opens what is in `storage` as qcow2, without a backing file: for images in memory.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn open_qcow2(
+    storage: Arc<dyn Storage>,
+    backing: Option<Arc<dyn Image>>,
+    options: &Options,
+) -> Result<Qcow2, Problem> {
+    let header = Header::read(&*storage)?;
+    let setup = Setup {
+        backing,
+        readonly: options.readonly,
+        discard: options.discard,
+    };
+    Qcow2::open(storage, &header, setup)
+}
+
+/// The most images on top of each other.
+const MOST_IN_CHAIN: usize = 32;
+
 /// The files of an image, from the one that was asked for to the one being opened.
 #[derive(Debug)]
 struct Chain {
     files: Vec<FileId>,
     /// The directories below which backing files may be; all, if none.
-    #[expect(dead_code, reason = "raw images have no backing file")]
     allowed: Option<Vec<PathBuf>>,
 }
 
@@ -155,15 +178,82 @@ impl Chain {
         let Opened { storage, id } = open_file(path, options)?;
         self.files.push(id);
         let (format, guarded) = identify(&*storage, options.format)?;
-        match format {
-            Format::Raw | Format::Auto => {
-                let raw = Raw::new(storage, options.readonly, options.discard, guarded);
-                Ok(Arc::new(raw.map_err(Problem::host("look at it"))?))
-            }
-            Format::Qcow2 => Err(Problem::Unsupported(
-                "the format qcow2".into(),
-                "convert it with qemu-img",
-            )),
+        if format != Format::Qcow2 {
+            let raw = Raw::new(storage, options.readonly, options.discard, guarded);
+            return Ok(Arc::new(raw.map_err(Problem::host("look at it"))?));
         }
+        let header = Header::read(&*storage)?;
+        if !options.readonly {
+            header.refuse_writing()?;
+        }
+        let backing = match &header.backing {
+            Some(name) => Some(self.open_backing(path, name, options)?),
+            None => None,
+        };
+        let setup = Setup {
+            backing,
+            readonly: options.readonly,
+            discard: options.discard,
+        };
+        Ok(Arc::new(Qcow2::open(storage, &header, setup)?))
     }
+
+    fn open_backing(
+        &mut self,
+        overlay: &Path,
+        backing: &BackingName,
+        options: &Options,
+    ) -> Result<Arc<dyn Image>, Problem> {
+        let path = resolve(overlay, &backing.name)?;
+        let refused = |line: &'static str| Problem::Backing(path.display().to_string(), line);
+        let format = backing_format(backing)?;
+        if self.files.len() >= MOST_IN_CHAIN {
+            return Err(refused("that is one too many on top of each other"));
+        }
+        if let (Some(allowed), Ok(real)) = (&self.allowed, fs::canonicalize(&path))
+            && !allowed.iter().any(|directory| real.starts_with(directory))
+        {
+            return Err(refused(
+                "it is not below the image's directory, and only such files may be read unless \
+                 another directory is allowed",
+            ));
+        }
+        if let Ok(meta) = fs::metadata(&path)
+            && self.files.contains(&(meta.dev(), meta.ino()))
+        {
+            return Err(refused("it is itself on top of this image"));
+        }
+        let options = Options {
+            readonly: true,
+            format,
+            ..options.clone()
+        };
+        self.open(&path, &options)
+            .map_err(|error| Problem::BackingFile(Box::new(error)))
+    }
+}
+
+/// The format that an image gives its backing file.
+pub(crate) fn backing_format(backing: &BackingName) -> Result<Format, Problem> {
+    match backing.format.as_deref() {
+        Some("raw" | "file" | "host_device") => Ok(Format::Raw),
+        Some("qcow2") => Ok(Format::Qcow2),
+        None | Some("") => Ok(Format::Auto),
+        Some(other) => Err(Problem::Unsupported(
+            format!("a backing file of format {:?}", other.to_owned()),
+            "raw and qcow2 are",
+        )),
+    }
+}
+
+/// The path of a backing file: a relative one begins where the image is.
+pub(crate) fn resolve(overlay: &Path, name: &OsStr) -> Result<PathBuf, Problem> {
+    let text = name.as_encoded_bytes();
+    let scheme = text.split(|&byte| byte == b'/').next().unwrap_or_default();
+    if scheme.contains(&b':') || text.contains(&0) {
+        let name = name.to_string_lossy().into_owned();
+        return Err(Problem::Backing(name, "it has to be the path of a file"));
+    }
+    let directory = overlay.parent().unwrap_or_else(|| Path::new(""));
+    Ok(directory.join(Path::new(name)))
 }

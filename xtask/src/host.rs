@@ -21,7 +21,7 @@ pub struct Tool {
 
 /// What the tests and benchmarks use beyond Rust. All are optional: without one, what needs it is
 /// skipped and says so.
-pub const TOOLS: [Tool; 12] = [
+pub const TOOLS: [Tool; 13] = [
     tool(
         "qemu-aarch64",
         "qemu-user",
@@ -33,6 +33,12 @@ pub const TOOLS: [Tool; 12] = [
         "qemu-system-arm",
         Some("qemu"),
         "the yardstick of the benchmarks",
+    ),
+    tool(
+        "qemu-img",
+        "qemu-utils",
+        Some("qemu"),
+        "reads and makes the disk images of the tests",
     ),
     tool(
         "dtc",

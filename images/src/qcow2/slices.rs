@@ -1,0 +1,150 @@
+//! A bounded cache of pieces of tables.
+//!
+//! Tables are as large as clusters, up to 2 MiB, and a disk has thousands of them; so it is pieces of
+//! a page that are kept. A piece that differs from the file stays until it was written, which is for
+//! [`super::commit`] to do in the right order.
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::storage::Storage;
+
+/// The largest piece.
+const LARGEST: u64 = 4096;
+
+/// A cache.
+#[derive(Debug)]
+pub struct Slices {
+    slices: HashMap<u64, Slice>,
+    /// Bytes of a piece.
+    size: u64,
+    /// How many are kept if they all equal the file.
+    most: usize,
+    clock: u64,
+    dirty: usize,
+}
+
+#[derive(Debug)]
+struct Slice {
+    bytes: Box<[u8]>,
+    used: u64,
+    /// Differs from the file.
+    dirty: bool,
+    /// Is being written: what is in the file is not to be relied on.
+    writing: bool,
+}
+
+impl Slices {
+    /// A cache of so many bytes, of tables in clusters of `cluster` bytes.
+    pub fn new(cluster: u64, bytes: u64) -> Self {
+        let size = cluster.min(LARGEST);
+        Self {
+            slices: HashMap::new(),
+            size,
+            most: usize::try_from(bytes / size).map_or(16, |count| count.max(16)),
+            clock: 0,
+            dirty: 0,
+        }
+    }
+
+    /// Bytes of a piece.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether it is time to write what differs from the file.
+    pub fn is_strained(&self) -> bool {
+        self.dirty * 2 >= self.most
+    }
+
+    /// Whether nothing differs from the file.
+    pub fn is_clean(&self) -> bool {
+        self.dirty == 0
+    }
+
+    fn load(&mut self, storage: &dyn Storage, at: u64) -> io::Result<&mut Slice> {
+        self.clock += 1;
+        if !self.slices.contains_key(&at) {
+            if self.slices.len() >= self.most {
+                self.evict();
+            }
+            let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(0)].into_boxed_slice();
+            storage.read_at(&mut bytes, at)?;
+            let slice = Slice {
+                bytes,
+                used: 0,
+                dirty: false,
+                writing: false,
+            };
+            self.slices.insert(at, slice);
+        }
+        let clock = self.clock;
+        let slice = self.slices.get_mut(&at).ok_or(io::ErrorKind::NotFound)?;
+        slice.used = clock;
+        Ok(slice)
+    }
+
+    /// Drops the quarter that was not used for longest, of those that equal the file.
+    fn evict(&mut self) {
+        let clean = self
+            .slices
+            .iter()
+            .filter(|(_, slice)| !slice.dirty && !slice.writing);
+        let mut clean: Vec<(u64, u64)> = clean.map(|(&at, slice)| (slice.used, at)).collect();
+        clean.sort_unstable();
+        for (_, at) in clean.iter().take((self.most / 4).max(1)) {
+            self.slices.remove(at);
+        }
+    }
+
+    /// The piece at `at`, a multiple of the size.
+    pub fn read(&mut self, storage: &dyn Storage, at: u64) -> io::Result<&[u8]> {
+        Ok(&self.load(storage, at)?.bytes)
+    }
+
+    /// The same, to be changed.
+    pub fn change(&mut self, storage: &dyn Storage, at: u64) -> io::Result<&mut [u8]> {
+        let slice = self.load(storage, at)?;
+        let was_dirty = std::mem::replace(&mut slice.dirty, true);
+        self.dirty += usize::from(!was_dirty);
+        // Looked up again: the count above wanted the whole cache.
+        let slice = self.slices.get_mut(&at).ok_or(io::ErrorKind::NotFound)?;
+        Ok(&mut slice.bytes)
+    }
+
+    /// Forgets the pieces of a cluster that begins to be used for something else.
+    pub fn forget(&mut self, at: u64, len: u64) {
+        for at in (at..at + len).step_by(usize::try_from(self.size).unwrap_or(usize::MAX)) {
+            if let Some(slice) = self.slices.remove(&at) {
+                self.dirty -= usize::from(slice.dirty);
+            }
+        }
+    }
+
+    /// Copies of what differs from the file, which are now being written.
+    pub fn take_dirty(&mut self) -> Vec<(u64, Box<[u8]>)> {
+        self.dirty = 0;
+        let dirty = self.slices.iter_mut().filter(|(_, slice)| slice.dirty);
+        let mut taken: Vec<(u64, Box<[u8]>)> = dirty
+            .map(|(&at, slice)| {
+                slice.dirty = false;
+                slice.writing = true;
+                (at, slice.bytes.clone())
+            })
+            .collect();
+        taken.sort_unstable_by_key(|(at, _)| *at);
+        taken
+    }
+
+    /// What was taken has been written, or has not.
+    pub fn settle(&mut self, taken: &[(u64, Box<[u8]>)], written: bool) {
+        for (at, _) in taken {
+            if let Some(slice) = self.slices.get_mut(at) {
+                slice.writing = false;
+                if !written && !std::mem::replace(&mut slice.dirty, true) {
+                    self.dirty += 1;
+                }
+            }
+        }
+    }
+}
