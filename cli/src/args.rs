@@ -76,6 +76,9 @@ pub struct Run {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub no_reboot: Option<bool>,
+    /// What virtio devices sit behind: pci or mmio [default: pci]
+    #[arg(long, value_name = "NAME")]
+    pub transport: Option<String>,
 }
 
 impl Run {
@@ -93,6 +96,7 @@ impl Run {
             serial,
             dump_dtb,
             no_reboot,
+            transport,
         } = self;
         let raw = RawConfig {
             kernel,
@@ -105,6 +109,7 @@ impl Run {
             counter_frequency,
             serial,
             no_reboot,
+            transport,
         };
         (raw, dump_dtb)
     }

@@ -13,6 +13,12 @@ pub trait IrqSink: Send + Sync {
     /// Holds the input of SPI `intid` high or low. Setting the level it has already changes
     /// nothing. What an edge-triggered input latches is the change from low to high.
     fn set_level(&self, intid: Intid, high: bool);
+
+    /// One rising edge, at an input that nobody holds.
+    fn pulse(&self, intid: Intid) {
+        self.set_level(intid, true);
+        self.set_level(intid, false);
+    }
 }
 
 /// A device's end of one wire. Clones are the same wire.

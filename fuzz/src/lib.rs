@@ -119,6 +119,13 @@ pub const TARGETS: &[Target] = &[
         weight: 4,
     },
     Target {
+        name: "pci",
+        run: targets::pci::pci,
+        seeds: no_seeds,
+        longest: 2048,
+        weight: 4,
+    },
+    Target {
         name: "peripherals",
         run: targets::peripherals::peripherals,
         seeds: no_seeds,

@@ -131,6 +131,10 @@ impl IrqSink for SharedGic {
     fn set_level(&self, intid: Intid, high: bool) {
         self.set_spi(intid, high);
     }
+
+    fn pulse(&self, intid: Intid) {
+        self.pulse_spi(intid);
+    }
 }
 
 impl fmt::Debug for SharedGic {

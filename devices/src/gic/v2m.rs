@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use aarch64::gic::IIDR_VALUE;
 use aarch64::gic::v2m::{IIDR, MSI_TYPER, SETSPI};
-use aarch64::machine::GICV2M_SPIS;
+use aarch64::machine::{GICV2M, GICV2M_SPIS};
 use aarch64::{Intid, Size};
 
 use super::Gic;
 use crate::bus::MmioDevice;
 use crate::irq::IrqSink;
+use crate::pci::MsiSink;
 
 const FIRST: u32 = Intid::spi(GICV2M_SPIS.0).0;
 const COUNT: u32 = GICV2M_SPIS.1 as u32;
@@ -52,7 +53,8 @@ impl Gic {
     }
 }
 
-/// The frame by itself, before an interrupt controller that has none: that of a host's kernel.
+/// The frame by itself: before an interrupt controller that has none (that of a host's kernel), and
+/// as what messages of functions go to.
 pub struct V2mFrame(Arc<dyn IrqSink>);
 
 impl V2mFrame {
@@ -70,8 +72,18 @@ impl MmioDevice for V2mFrame {
 
     fn write(&self, offset: u64, size: Size, value: u64) {
         if let Some(intid) = raised(offset, size, value) {
-            self.0.set_level(intid, true);
-            self.0.set_level(intid, false);
+            self.0.pulse(intid);
+        }
+    }
+}
+
+/// Messages of PCI functions. One that is addressed elsewhere would be a write to memory, by which no
+/// driver asks for an interrupt: it is dropped.
+impl MsiSink for V2mFrame {
+    fn signal(&self, address: u64, data: u32) {
+        match address.checked_sub(GICV2M.base.0) {
+            Some(offset) if offset < GICV2M.size => self.write(offset, Size::W, data.into()),
+            Some(_) | None => tracing::debug!(address, data, "a message to no interrupt"),
         }
     }
 }
@@ -97,6 +109,19 @@ mod tests {
         assert_eq!(sink.take(), [true, false]);
         frame.write(SETSPI, Size::W, u64::from(FIRST + COUNT));
         frame.write(MSI_TYPER, Size::W, u64::from(FIRST));
+        assert_eq!(sink.take(), []);
+    }
+
+    #[test]
+    fn messages_are_writes_to_the_frame_and_go_nowhere_else() {
+        let (sink, _line) = Recorder::wire();
+        let frame = V2mFrame::new(sink.clone());
+        frame.signal(GICV2M.base.0 + SETSPI, FIRST + 1);
+        assert_eq!(sink.take(), [true, false]);
+        let frame_end = GICV2M.base.0 + GICV2M.size;
+        for address in [0, GICV2M.base.0, frame_end + SETSPI, SETSPI, u64::MAX] {
+            frame.signal(address, FIRST);
+        }
         assert_eq!(sink.take(), []);
     }
 }

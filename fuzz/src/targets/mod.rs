@@ -7,6 +7,7 @@ pub mod device_tree;
 pub mod gic;
 pub mod layout;
 pub mod machine;
+pub mod pci;
 pub mod peripherals;
 pub mod psci;
 pub mod state;

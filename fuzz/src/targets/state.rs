@@ -10,6 +10,7 @@ use aarch64::state::{CounterState, VcpuState};
 use aarch64::{Gpa, Saved as SavedReg};
 use devices::gic::Gic;
 use devices::irq::IrqLine;
+use devices::pci::{MsiSink, PciHost};
 use devices::pl011::Pl011;
 use devices::pl031::Pl031State;
 use devices::pl061::Pl061State;
@@ -17,15 +18,15 @@ use devices::serial::NullSink;
 use hv_backend::api::Hypervisor;
 use hv_backend::soft::Soft;
 use memory::Region;
-use vmm::config::{MachineConfig, RawConfig};
+use vmm::config::{MachineConfig, RawConfig, Transport};
 use vmm::machine::{Machine, StartError};
 use vmm::outcome::Outcome;
 use vmm::power::{Entry, Power};
-use vmm::state::contract::CpuContract;
+use vmm::state::contract::{self, CpuContract};
 use vmm::state::{MachineContract, MachineState, Ram, Saved, SavedVcpu};
 
 use super::boot::TempFile;
-use super::{gic, peripherals};
+use super::{gic, pci, peripherals};
 use crate::bytes::Bytes;
 
 const RAM: Span = Span {
@@ -87,6 +88,13 @@ fn run(data: &[u8]) -> Result<Outcome, StartError> {
     outcome
 }
 
+/// Where no message arrives.
+struct Nowhere;
+
+impl MsiSink for Nowhere {
+    fn signal(&self, _: u64, _: u32) {}
+}
+
 /// A machine that has just begun: CPU 0 on, CPU 1 off.
 fn good(frequency: u64) -> MachineState {
     let cpu = CpuContract {
@@ -98,8 +106,10 @@ fn good(frequency: u64) -> MachineState {
         registers.core.pc = pc;
         SavedVcpu { registers, power }
     };
+    let devices = contract::devices(Transport::Pci);
+    let bridge = PciHost::new(|_| IrqLine::unconnected(), Arc::new(Nowhere));
     MachineState {
-        contract: MachineContract::of_machine(cpu, CPUS, RAM, frequency, 31),
+        contract: MachineContract::of_machine(cpu, CPUS, RAM, frequency, 31, devices),
         counter: CounterState {
             value: 0,
             frequency,
@@ -116,6 +126,7 @@ fn good(frequency: u64) -> MachineState {
             compared: 0,
         },
         gpio: Pl061State::default(),
+        pci: Some(bridge.save()),
     }
 }
 
@@ -128,6 +139,7 @@ fn damage(state: &mut MachineState, bytes: &mut Bytes<'_>) {
         uart,
         rtc,
         gpio,
+        pci,
     } = state;
     match bytes.below(16) {
         0 => damage_contract(contract, bytes),
@@ -138,6 +150,10 @@ fn damage(state: &mut MachineState, bytes: &mut Bytes<'_>) {
         5 => *uart = peripherals::uart_state(uart.clone(), bytes),
         6 => rtc.offset ^= bytes.u32(),
         7 => gpio.input ^= bytes.u8(),
+        8 => match pci {
+            Some(state) if bytes.below(4) != 0 => pci::damage(state, bytes),
+            Some(_) | None => *pci = None,
+        },
         _ => {
             let index = bytes.below(vcpus.len() as u64 + 1) as usize;
             if let Some(vcpu) = vcpus.get_mut(index) {

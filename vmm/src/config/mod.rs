@@ -18,6 +18,7 @@ pub mod options;
 mod serial;
 mod settings;
 mod size;
+mod transport;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,7 @@ pub use options::OptionError;
 pub use serial::Serial;
 pub use settings::{Cmdline, RawConfig, Settings};
 pub use size::ByteSize;
+pub use transport::Transport;
 
 /// Linux on arm64 keeps this many bytes of its command line, the terminating zero included.
 pub const MAX_CMDLINE: usize = 2048;
@@ -59,6 +61,8 @@ pub struct MachineConfig {
     pub serial: Serial,
     /// What a reset does.
     pub on_reset: OnReset,
+    /// What virtio devices sit behind.
+    pub transport: Transport,
 }
 
 /// What a user wrote makes no machine. One line each, naming the thing and the way out.
@@ -105,6 +109,9 @@ pub enum ValueError {
     /// More than Linux reads.
     #[error("of {0} bytes: too long; Linux reads at most {max}", max = MAX_CMDLINE - 1)]
     Cmdline(usize),
+    /// No such transport.
+    #[error("{0}: choose pci or mmio")]
+    Transport(String),
     /// Options of a device.
     #[error(transparent)]
     Options(#[from] OptionError),

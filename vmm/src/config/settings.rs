@@ -7,7 +7,7 @@ use hv_backend::Choice;
 
 use super::{
     ConfigError, CpuChoice, CpuCount, FrequencyChoice, MAX_CMDLINE, MachineConfig, RamSize, Serial,
-    ValueError,
+    Transport, ValueError,
 };
 use crate::coordinator::OnReset;
 
@@ -34,6 +34,8 @@ pub struct RawConfig {
     pub serial: Option<String>,
     /// Whether a reset ends the machine.
     pub no_reboot: Option<bool>,
+    /// What virtio devices sit behind.
+    pub transport: Option<String>,
 }
 
 /// Checked values; `None` for what was not said.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub serial: Option<Serial>,
     /// Whether a reset ends the machine.
     pub no_reboot: Option<bool>,
+    /// What virtio devices sit behind.
+    pub transport: Option<Transport>,
 }
 
 /// A command line that Linux reads to its end.
@@ -91,6 +95,7 @@ impl TryFrom<RawConfig> for Settings {
             counter_frequency,
             serial,
             no_reboot,
+            transport,
         } = raw;
         Ok(Self {
             kernel,
@@ -103,6 +108,7 @@ impl TryFrom<RawConfig> for Settings {
             counter_frequency: flag("counter-frequency", counter_frequency)?,
             serial: flag("serial", serial)?,
             no_reboot,
+            transport: flag("transport", transport)?,
         })
     }
 }
@@ -134,6 +140,7 @@ impl Settings {
             counter_frequency,
             serial,
             no_reboot,
+            transport,
         } = self;
         Self {
             kernel: kernel.or(base.kernel),
@@ -146,6 +153,7 @@ impl Settings {
             counter_frequency: counter_frequency.or(base.counter_frequency),
             serial: serial.or(base.serial),
             no_reboot: no_reboot.or(base.no_reboot),
+            transport: transport.or(base.transport),
         }
     }
 }
@@ -165,6 +173,7 @@ impl TryFrom<Settings> for MachineConfig {
             counter_frequency,
             serial,
             no_reboot,
+            transport,
         } = settings;
         let Cmdline(cmdline) = cmdline.unwrap_or_default();
         Ok(Self {
@@ -181,6 +190,7 @@ impl TryFrom<Settings> for MachineConfig {
                 Some(true) => OnReset::End,
                 Some(false) | None => OnReset::Restart,
             },
+            transport: transport.unwrap_or_default(),
         })
     }
 }

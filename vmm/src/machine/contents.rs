@@ -9,9 +9,9 @@ use aarch64::machine::{self, Span};
 use devicetree::{Chosen, Machine, Seeds};
 use memory::Layout;
 
-use super::StartError;
+use super::{StartError, pci};
 use crate::boot::Boot;
-use crate::config::{MachineConfig, Serial};
+use crate::config::{MachineConfig, Serial, Transport};
 use crate::host::random;
 use crate::power::Entry;
 use crate::vcpu::chain;
@@ -23,6 +23,7 @@ pub struct Contents {
     cmdline: String,
     vcpus: u16,
     ram: Span,
+    transport: Transport,
 }
 
 impl Contents {
@@ -35,6 +36,7 @@ impl Contents {
             cpus,
             memory,
             serial,
+            transport,
             ..
         } = config;
         if let Serial::File(output) = serial
@@ -57,6 +59,7 @@ impl Contents {
             cmdline: cmdline.clone(),
             vcpus: cpus.get(),
             ram,
+            transport: *transport,
         })
     }
 
@@ -90,7 +93,7 @@ impl Contents {
             memory: vec![self.ram],
             chosen,
             virtio_mmio: Vec::new(),
-            pcie: None,
+            pcie: pci::description(self.transport),
         };
         machine
             .to_fdt()

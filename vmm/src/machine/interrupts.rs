@@ -12,6 +12,7 @@ use aarch64::{Intid, SysReg, VcpuId};
 use devices::bus::{Bus, BusError};
 use devices::gic::{SharedGic, V2mFrame};
 use devices::irq::{IrqLine, IrqSink};
+use devices::pci::MsiSink;
 use hv_backend::api::{HostError, KernelGic};
 
 use crate::fleet::Fleet;
@@ -41,6 +42,14 @@ impl Interrupts {
             Self::Model(gic) => IrqLine::new(gic.clone(), intid),
             Self::Kernel(inputs) => IrqLine::new(inputs.clone(), intid),
         }
+    }
+
+    /// The frame that messages of PCI functions go to.
+    pub fn messages(&self) -> Arc<dyn MsiSink> {
+        Arc::new(match self {
+            Self::Model(gic) => V2mFrame::new(gic.clone()),
+            Self::Kernel(inputs) => V2mFrame::new(inputs.clone()),
+        })
     }
 
     /// Puts its frames on the bus: those that the guest does not reach without an exit.

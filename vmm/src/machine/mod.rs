@@ -5,7 +5,7 @@
 //! |---|---|
 //! | the vCPUs, their threads, the life of the machine | [`crate::fleet`], [`crate::vcpu`], [`crate::coordinator`] |
 //! | the CPU model | `cpu` |
-//! | RAM, devices, GIC: what exits reach | `platform`, `interrupts` |
+//! | RAM, devices, GIC: what exits reach | `platform`, `interrupts`, `pci` |
 //! | saving it, and making one from what was saved | `snapshot`, with [`crate::state`] |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
 //! | the serial port's other end | [`crate::console`] |
@@ -13,6 +13,7 @@
 mod contents;
 mod cpu;
 mod interrupts;
+mod pci;
 mod platform;
 mod snapshot;
 
@@ -131,6 +132,7 @@ impl Machine {
             counter_frequency,
             serial,
             on_reset,
+            transport,
             ..
         } = config;
         let (name, caps) = (hypervisor.name(), hypervisor.caps());
@@ -141,6 +143,7 @@ impl Machine {
             vcpus: vm_config.vcpus,
             ram: contents.ram(),
             address_bits: vm_config.address_bits,
+            transport,
         };
         if let Some(saved) = &saved {
             let asked = (cpu, vm_config.counter_frequency);
@@ -159,6 +162,7 @@ impl Machine {
             fleet: fleet.clone(),
             serial: sink,
             alarms: &alarms,
+            transport,
         };
         let platform = Arc::new(Platform::new(wiring, contents)?);
         let start = match saved {

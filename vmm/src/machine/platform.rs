@@ -15,7 +15,9 @@ use memory::{Layout, Prot, Region};
 use super::StartError;
 use super::contents::Contents;
 use super::interrupts::Interrupts;
+use super::pci::{self, Bridge};
 use crate::board::Board;
+use crate::config::Transport;
 use crate::fleet::Fleet;
 use crate::host::clock::{AlarmHolder, Alarms, WallClock};
 use crate::power::Entry;
@@ -27,6 +29,8 @@ pub struct Wiring<'a> {
     /// Where the serial port's output goes.
     pub serial: Box<dyn SerialSink>,
     pub alarms: &'a Alarms,
+    /// What virtio devices sit behind.
+    pub transport: Transport,
 }
 
 /// The machine around the vCPUs.
@@ -40,6 +44,7 @@ pub struct Platform {
     pub(super) uart: Arc<Pl011>,
     pub(super) rtc: Arc<Pl031>,
     pub(super) gpio: Arc<Pl061>,
+    pub(super) pci: Bridge,
     alarms: AlarmHolder,
     // State.
     ram: Mutex<Layout>,
@@ -63,6 +68,7 @@ impl Platform {
             fleet,
             serial,
             alarms,
+            transport,
         } = wiring;
         let interrupts = Interrupts::new(&fleet);
         let line = |intid| interrupts.line(intid);
@@ -76,8 +82,9 @@ impl Platform {
         let gpio = Arc::new(Pl061::new(line(machine::GPIO_INTID), alarm.clone()));
         let ringing = gpio.clone();
         alarm.rings(move || ringing.on_alarm());
+        let pci = pci::bridge(transport, &interrupts).map(Arc::new);
         let bus = build_bus(
-            &interrupts,
+            (&interrupts, &pci),
             [
                 ("UART", machine::UART, uart.clone()),
                 ("RTC", machine::RTC, rtc.clone()),
@@ -93,6 +100,7 @@ impl Platform {
             uart,
             rtc,
             gpio,
+            pci,
             alarms: alarms.holder(),
             ram: Mutex::default(),
             power_on: Mutex::new(PowerOn::Used),
@@ -139,6 +147,7 @@ impl Platform {
             uart,
             rtc,
             gpio,
+            pci,
             alarms: _,
             ram: _,
             power_on: _,
@@ -146,6 +155,9 @@ impl Platform {
         uart.reset();
         rtc.reset();
         gpio.reset();
+        if let Some(pci) = pci {
+            pci.reset();
+        }
         let host = |error| StartError::Host(chain(&error));
         interrupts.reset().map_err(host)?;
         // New memory rather than zeros written: the host gets back what the guest had touched.
@@ -164,11 +176,14 @@ impl Platform {
 }
 
 fn build_bus<const N: usize>(
-    interrupts: &Interrupts,
+    (interrupts, pci): (&Interrupts, &Bridge),
     devices: [(&'static str, Span, Arc<dyn MmioDevice>); N],
 ) -> Result<Bus, BusError> {
     let mut bus = Bus::new();
     interrupts.attach(&mut bus)?;
+    if let Some(pci) = pci {
+        pci.attach(&mut bus)?;
+    }
     for (name, span, device) in devices {
         bus.insert(name, span, device)?;
     }

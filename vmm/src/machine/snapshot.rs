@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use aarch64::cpu_model::CpuModel;
 use aarch64::machine::Span;
+use devices::pci::InvalidPciState;
 use hv_backend::api::Caps;
 use memory::{Mapping, Prot};
 
 use super::StartError;
 use super::platform::Platform;
-use crate::config::CpuChoice;
+use crate::config::{CpuChoice, Transport};
 use crate::coordinator::{Control, Set, Standing, Start};
 use crate::state::contract::{self, CpuContract};
 use crate::state::{MachineContract, MachineState, Ram, RestoreError, SaveError, Saved, vcpus};
@@ -35,6 +36,7 @@ pub struct Shape {
     pub vcpus: u16,
     pub ram: Span,
     pub address_bits: u8,
+    pub transport: Transport,
 }
 
 impl Saver {
@@ -86,13 +88,15 @@ pub fn check(
         vcpus,
         ram,
         address_bits: _,
+        transport,
     } = shape;
     let frequency =
         frequency.unwrap_or_else(|| match caps.gives_frequency(saved.counter_frequency) {
             true => saved.counter_frequency,
             false => caps.counter_frequency,
         });
-    let here = MachineContract::of_machine(cpu, vcpus, ram, frequency, caps.address_bits);
+    let (bits, devices) = (caps.address_bits, contract::devices(transport));
+    let here = MachineContract::of_machine(cpu, vcpus, ram, frequency, bits, devices);
     contract::check(saved, &here)?;
     Ok(CpuChoice::Only(model))
 }
@@ -103,13 +107,15 @@ impl Platform {
             cpu,
             vcpus: count,
             ram,
-            address_bits,
+            address_bits: bits,
+            transport,
         } = shape;
         let counter = standing.counter;
         let vcpus = vcpus::save(standing, cpu)?;
         let processor = vcpus::processor(standing, cpu)?;
         let frequency = counter.frequency;
-        let contract = MachineContract::of_machine(processor, count, ram, frequency, address_bits);
+        let devices = contract::devices(transport);
+        let contract = MachineContract::of_machine(processor, count, ram, frequency, bits, devices);
         let mut gic = self.interrupts.save().map_err(SaveError::Gic)?;
         vcpus::set_timer_wires(&mut gic, &vcpus, counter);
         let state = MachineState {
@@ -120,6 +126,7 @@ impl Platform {
             uart: self.uart.save(),
             rtc: self.rtc.save(),
             gpio: self.gpio.save(),
+            pci: self.pci.as_ref().map(|pci| pci.save()),
         };
         let layout = self.ram().clone();
         let region = |mapping: &Mapping| Ram {
@@ -141,6 +148,7 @@ impl Platform {
             uart,
             rtc,
             gpio,
+            pci,
         } = state;
         let refuse = |error: RestoreError| StartError::Input(chain(&error));
         vcpus::check(&vcpus, contract.vcpus).map_err(refuse)?;
@@ -159,6 +167,13 @@ impl Platform {
             .map_err(|error| refuse(error.into()))?;
         self.rtc.restore(rtc);
         self.gpio.restore(gpio);
+        match (&self.pci, pci) {
+            (Some(here), Some(pci)) => here.restore(&pci).map_err(|error| refuse(error.into()))?,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(refuse(InvalidPciState::Devices.into()));
+            }
+        }
         let set: Set = Box::new(move |standing| {
             let cpu = &contract.cpu;
             let set = vcpus::restore(standing, &vcpus, cpu.model);

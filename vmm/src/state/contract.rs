@@ -7,6 +7,8 @@ use aarch64::cpu_model::CpuModel;
 use aarch64::machine::{self, Span};
 use aarch64::{Gpa, Intid, SysReg};
 
+use crate::config::Transport;
+
 /// The version of [`MachineState`](super::MachineState) that this program writes, and reads.
 pub const FORMAT: u32 = 1;
 
@@ -64,6 +66,8 @@ pub enum DeviceKind {
     Rtc,
     /// PL061.
     Gpio,
+    /// PCIe host bridge.
+    PciHost,
 }
 
 impl DeviceKind {
@@ -74,6 +78,7 @@ impl DeviceKind {
             Self::Uart => "PL011 UART",
             Self::Rtc => "PL031 real-time clock",
             Self::Gpio => "PL061 GPIO",
+            Self::PciHost => "PCIe host bridge",
         }
     }
 }
@@ -108,6 +113,24 @@ pub const DEVICES: [DeviceContract; 3] = [
     },
 ];
 
+/// The PCIe host bridge, by its configuration space and the first of its four interrupts. What is
+/// behind it says [`PciState`](devices::pci::PciState).
+pub const BRIDGE: DeviceContract = DeviceContract {
+    kind: DeviceKind::PciHost,
+    at: machine::PCIE_ECAM,
+    intid: machine::PCIE_INTX_INTID,
+};
+
+/// The devices of a machine whose virtio devices sit behind `transport`.
+#[must_use]
+pub fn devices(transport: Transport) -> Vec<DeviceContract> {
+    let bridge = match transport {
+        Transport::Pci => Some(BRIDGE),
+        Transport::Mmio => None,
+    };
+    DEVICES.into_iter().chain(bridge).collect()
+}
+
 /// The interrupt controller of every machine.
 pub const GIC: GicContract = GicContract {
     distributor: machine::GICD.base,
@@ -126,6 +149,7 @@ impl MachineContract {
         ram: Span,
         counter_frequency: u64,
         address_bits: u8,
+        devices: Vec<DeviceContract>,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -134,7 +158,7 @@ impl MachineContract {
             address_bits,
             gic: GIC,
             memory: vec![ram],
-            devices: DEVICES.to_vec(),
+            devices,
             vcpus,
         }
     }
@@ -354,7 +378,7 @@ mod tests {
             model: CpuModel::Host,
             id_registers: vec![(FEATURE, 5)],
         };
-        MachineContract::of_machine(cpu, 2, RAM, 62_500_000, 36)
+        MachineContract::of_machine(cpu, 2, RAM, 62_500_000, 36, devices(Transport::Pci))
     }
 
     fn refusal(change: impl FnOnce(&mut MachineContract)) -> String {

@@ -24,7 +24,7 @@
 //! - input that the guest has not read: the UART's FIFO. What it sent has left the machine: whoever
 //!   ends that machine writes it out.
 //!
-//! To add a device: a field in [`MachineState`] and a row in [`contract::DEVICES`]; the compiler
+//! To add a device: a field in [`MachineState`] and a row in [`contract::devices`]; the compiler
 //! finds the rest, since nothing here is taken apart with `..`.
 
 pub mod contract;
@@ -36,6 +36,7 @@ use aarch64::gic_state::GicState;
 use aarch64::state::{CounterState, VcpuState};
 use aarch64::{Gpa, VcpuId};
 use devices::gic::InvalidGicState;
+use devices::pci::{InvalidPciState, PciState};
 use devices::pl011::{BadPl011State, Pl011State};
 use devices::pl031::Pl031State;
 use devices::pl061::Pl061State;
@@ -63,6 +64,8 @@ pub struct MachineState {
     pub rtc: Pl031State,
     /// The power button's GPIO.
     pub gpio: Pl061State,
+    /// The PCIe host bridge and its functions, if there is one.
+    pub pci: Option<PciState>,
 }
 
 /// A vCPU that stands still.
@@ -188,6 +191,9 @@ pub enum RestoreError {
     /// The serial port.
     #[error(transparent)]
     Uart(#[from] BadPl011State),
+    /// The PCIe host bridge.
+    #[error(transparent)]
+    Pci(#[from] InvalidPciState),
     /// The host's kernel does not take the interrupt controller's state.
     #[error("cannot restore the interrupt controller")]
     KernelGic(#[source] HostError),
