@@ -1,5 +1,6 @@
 //! What a snapshot holds of a virtio device, without its transport.
 
+use super::block::BlockState;
 use super::entropy::EntropyState;
 use super::negotiation::{Negotiation, QueueConfig};
 use super::queue::{Position, RingFault};
@@ -32,6 +33,8 @@ pub struct QueueState {
 /// What is a device's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceState {
+    /// Disk.
+    Block(BlockState),
     /// Entropy source.
     Entropy(EntropyState),
 }
@@ -41,6 +44,7 @@ impl DeviceState {
     #[must_use]
     pub const fn kind(&self) -> DeviceKind {
         match self {
+            Self::Block(_) => DeviceKind::Block,
             Self::Entropy(_) => DeviceKind::Entropy,
         }
     }
