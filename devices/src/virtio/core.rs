@@ -299,6 +299,11 @@ impl Core {
     /// runs from before the call until [`Core::release`].
     pub fn hold(&self) {
         self.shared.held.store(true, Ordering::SeqCst);
+        self.finish();
+    }
+
+    /// Has work that is under way end. A flag says that no other begins.
+    fn finish(&self) {
         let turns: Vec<_> = self.stations.iter().map(|s| s.wait_for_turn()).collect();
         self.device.hold();
         self.queues.iter().for_each(QueueHandle::notify);
@@ -309,6 +314,19 @@ impl Core {
     pub fn release(&self) {
         self.shared.held.store(false, Ordering::SeqCst);
         self.ring_all();
+    }
+
+    /// Whether the transport lets the device use guest memory, as it does at first. While it does
+    /// not, no work is done; what was under way is finished or put back on return.
+    pub fn set_allowed(&self, allowed: bool) {
+        if self.shared.barred.swap(!allowed, Ordering::SeqCst) != allowed {
+            return;
+        }
+        if allowed {
+            self.ring_all();
+        } else {
+            self.finish();
+        }
     }
 
     /// Serves the queues of a worker once, on the caller's thread: for those who have no threads.

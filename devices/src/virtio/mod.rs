@@ -5,7 +5,7 @@
 //! | what a device is: [`VirtioDevice`] | here |
 //! | everything between a transport and a device | [`Core`], with `negotiation`, `queue`, `worker` |
 //! | what the machine gives: memory, threads, bells | [`host`] |
-//! | transports | [`mmio`] |
+//! | transports | [`mmio`], [`pci`] |
 //! | devices | [`block`], [`entropy`] |
 //! | the driver's side, for tests | [`testing`] |
 //!
@@ -35,6 +35,7 @@ pub mod host;
 mod limit;
 pub mod mmio;
 mod negotiation;
+pub mod pci;
 mod queue;
 pub mod spec;
 mod state;

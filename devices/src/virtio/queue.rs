@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub broken: AtomicBool,
     /// The machine stands still.
     pub held: AtomicBool,
+    /// The transport does not let the device use guest memory.
+    pub barred: AtomicBool,
     /// The device is gone.
     pub over: AtomicBool,
     /// Counts changes of the configuration.
@@ -99,6 +101,7 @@ impl Shared {
             broken: AtomicBool::new(false),
             // Until the machine goes.
             held: AtomicBool::new(true),
+            barred: AtomicBool::new(false),
             over: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             warned: AtomicBool::new(false),
@@ -108,7 +111,8 @@ impl Shared {
     /// Whether devices may work.
     pub fn may_serve(&self) -> bool {
         let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
-        is(&self.driven) && !is(&self.broken) && !is(&self.held) && !is(&self.over)
+        let stops = [&self.broken, &self.held, &self.barred, &self.over];
+        is(&self.driven) && !stops.into_iter().any(is)
     }
 
     /// The device needs a reset.

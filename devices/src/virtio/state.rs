@@ -84,6 +84,9 @@ pub enum BadVirtioState {
         #[source]
         fault: RingFault,
     },
+    /// Interrupts that it has not.
+    #[error("the saved virtio device has interrupts that this one has not")]
+    Vectors,
     /// What is the device's own.
     #[error("the saved state of a {} is impossible: {reason}", device.name())]
     Device {

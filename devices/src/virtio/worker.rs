@@ -8,6 +8,7 @@
 //! | driven   | activation                 | serves        |
 //! | broken   | a fault of the driver      | sleeps until the reset |
 //! | held     | the machine stands still   | sleeps until it goes on |
+//! | barred   | a transport without memory  | sleeps until it has it |
 //! | over     | the device is dropped      | ends          |
 
 use std::sync::atomic::Ordering;

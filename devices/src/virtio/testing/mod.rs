@@ -5,6 +5,7 @@
 //! [`Core::turn`](super::Core::turn) itself.
 
 mod host;
+mod pci;
 mod ring;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use aarch64::{Gpa, PAGE_SIZE, Size};
 use memory::{Layout, Prot, Region};
 
 pub use host::{Manual, NoThreads, Recorder, Threads};
+pub use pci::PciRegisters;
 pub use ring::{Buffer, Descriptor, Ring};
 
 use super::mmio::spec::{self as mmio, reg};
