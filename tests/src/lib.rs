@@ -2,6 +2,7 @@
 //! xtask test` makes a step of each, and runs those named `guest_*` once per accelerator.
 //!
 //! - [`bare`] runs small programs of a test's own on an accelerator, without the VMM.
+//! - [`debian`] is a guest that boots from a disk of its own.
 //! - [`guest`] boots a guest in the real `armlet` program and talks to it.
 //! - [`moving`] runs machines in this process, and moves them from one to the next.
 //! - [`program`] finds that program, and runs it for tests of its command line.
@@ -18,6 +19,7 @@
 #![expect(clippy::panic, reason = "a failed check of a test is a panic")]
 
 pub mod bare;
+pub mod debian;
 pub mod guest;
 pub mod moving;
 pub mod program;

@@ -104,6 +104,15 @@ impl Scratch {
         Self(path)
     }
 
+    /// As [`Self::new`], for disks: beside the guests, where there is room for them.
+    #[must_use]
+    pub fn for_disks(test: &str) -> Self {
+        let name = format!("disks-{test}-{}", std::process::id());
+        let path = guests::Store::of_checkout().root().join(name);
+        std::fs::create_dir_all(&path).expect("a directory beside the guests can be made");
+        Self(path)
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,14 +1,17 @@
 //! A running guest: its console as lines, input to it, and what its end must look like.
 
+mod vmm;
+
 use crate::program;
 use guests::{Kernel, Store};
-use std::env;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+
+pub use vmm::{Transport, Vmm};
 
 /// How long a guest may take for anything. The slowest machines need a tenth of this.
 const LIMIT: Duration = Duration::from_secs(400);
@@ -40,12 +43,17 @@ pub fn trouble_in(console: &str) -> Option<&str> {
 /// A guest to be started.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    vmm: Vmm,
     kernel: PathBuf,
     initrd: PathBuf,
     action: String,
+    words: String,
     cpus: usize,
     memory_mib: usize,
     reboots: bool,
+    disks: Vec<PathBuf>,
+    transport: Transport,
+    monitor: Option<PathBuf>,
 }
 
 impl Setup {
@@ -58,17 +66,53 @@ impl Setup {
 
     /// As [`Setup::new`], with another initramfs.
     pub fn with_initrd(kernel: Kernel, initrd: PathBuf, action: &str) -> Result<Self, String> {
-        Vmm::of_environment()?;
+        Self::on(Vmm::of_environment()?, kernel, initrd, action)
+    }
+
+    /// As [`Setup::with_initrd`], on this VMM whatever the environment says.
+    pub fn on(vmm: Vmm, kernel: Kernel, initrd: PathBuf, action: &str) -> Result<Self, String> {
         let kernel = Store::of_checkout().kernel(kernel).map_err(text)?;
         let action = action.to_owned();
         Ok(Self {
+            vmm,
             kernel,
             initrd,
             action,
+            words: String::new(),
             cpus: 1,
             memory_mib: 256,
             reboots: false,
+            disks: Vec::new(),
+            transport: Transport::Pci,
+            monitor: None,
         })
+    }
+
+    /// With more words on the kernel's command line.
+    #[must_use]
+    pub fn words(mut self, words: &str) -> Self {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// With a raw disk, after those it has.
+    #[must_use]
+    pub fn disk(mut self, path: &Path) -> Self {
+        self.disks.push(path.to_owned());
+        self
+    }
+
+    /// With its virtio devices on `transport` instead of PCI.
+    #[must_use]
+    pub fn transport(self, transport: Transport) -> Self {
+        Self { transport, ..self }
+    }
+
+    /// With a power key: `socket` is a path that QEMU may use to be told of it.
+    #[must_use]
+    pub fn power_key(self, socket: PathBuf) -> Self {
+        let monitor = Some(socket);
+        Self { monitor, ..self }
     }
 
     /// With this many CPUs instead of one.
@@ -95,8 +139,12 @@ impl Setup {
     /// Starts the guest.
     #[must_use]
     pub fn start(&self) -> Guest {
-        let vmm = Vmm::of_environment().expect("looked up before");
-        Guest::start(&mut vmm.command(self))
+        Guest::start(&mut vmm::command(self))
+    }
+
+    /// Presses the power key of `guest`, which was started by this.
+    pub fn press_power(&self, guest: &Guest) {
+        vmm::press_power(self, guest.process());
     }
 
     /// Starts the guest, waits for its end, and checks that all went well.
@@ -110,80 +158,6 @@ impl Setup {
 
 fn text(error: impl Display) -> String {
     error.to_string()
-}
-
-/// What runs the guests.
-enum Vmm {
-    Armlet(PathBuf),
-    /// The control: see the crate's documentation.
-    Qemu,
-}
-
-impl Vmm {
-    fn of_environment() -> Result<Self, String> {
-        match env::var("ARMLET_TEST_VMM").as_deref() {
-            Ok("qemu") => Ok(Self::Qemu),
-            Ok(other) => Err(format!("ARMLET_TEST_VMM knows only qemu, not {other}")),
-            Err(_) => program::armlet().map(Self::Armlet),
-        }
-    }
-
-    fn command(&self, setup: &Setup) -> Command {
-        let Setup {
-            kernel,
-            initrd,
-            action,
-            cpus,
-            memory_mib,
-            reboots,
-        } = setup;
-        let quiet = if env::var_os("ARMLET_TEST_QUIET").is_some() {
-            " quiet"
-        } else {
-            ""
-        };
-        let cmdline = format!("console=ttyAMA0{quiet} panic=-1 armlet.do={action}");
-        let mut command = match self {
-            Self::Armlet(path) => {
-                let mut command = Command::new(path);
-                let accel = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
-                command.args(["run", "--accel", &accel]);
-                command.args([
-                    "--cpus",
-                    &cpus.to_string(),
-                    "--memory",
-                    &format!("{memory_mib}M"),
-                ]);
-                command.args(["--cmdline", &cmdline]);
-                command
-                    .arg("--kernel")
-                    .arg(kernel)
-                    .arg("--initrd")
-                    .arg(initrd);
-                command
-            }
-            Self::Qemu => {
-                let mut command = Command::new("qemu-system-aarch64");
-                command.args(["-M", "virt,gic-version=3", "-cpu", "max", "-nic", "none"]);
-                command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
-                command.args(["-smp", &cpus.to_string(), "-m", &memory_mib.to_string()]);
-                command.args(["-append", &cmdline]);
-                command
-                    .arg("-kernel")
-                    .arg(kernel)
-                    .arg("-initrd")
-                    .arg(initrd);
-                command
-            }
-        };
-        if !reboots {
-            command.arg(match self {
-                Self::Armlet(_) => "--no-reboot",
-                Self::Qemu => "-no-reboot",
-            });
-        }
-        command
-    }
 }
 
 /// A running guest. Dropping it ends it.
@@ -256,6 +230,34 @@ impl Guest {
             sent.and_then(|()| self.input.flush()).is_ok(),
             "the console takes no input"
         );
+    }
+
+    /// Waits until the guest asks, has it run `command`, and returns the exit status and the lines
+    /// that came before it. Only the Debian guest tells these.
+    ///
+    /// # Panics
+    /// When the guest ends or the time is up before.
+    pub fn ask(&mut self, command: &str) -> (i32, Vec<String>) {
+        self.expect("ARMLET-ASK");
+        self.send(command);
+        let from = self.log.len();
+        let line = self.expect("ARMLET-STATUS ");
+        let status = line.rsplit(' ').next().and_then(|word| word.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status: {line}"));
+        (status, self.log[from..self.log.len() - 1].to_vec())
+    }
+
+    /// Ends the VMM at once, as a power cut ends a machine, and returns the console's lines until
+    /// then.
+    #[must_use]
+    pub fn cut_power(mut self) -> Vec<String> {
+        self.child.kill().expect("the guest runs");
+        while self.next_line().is_ok() {}
+        let status = self.child.wait().expect("a child can be waited for");
+        if status.success() {
+            self.fail("the guest ended before its power was cut");
+        }
+        std::mem::take(&mut self.log)
     }
 
     /// Waits for the end; checks that it is a power-off and that nothing went wrong on the way, and
