@@ -22,6 +22,15 @@ const READ: [Saved; 11] = [
     Saved::FarEl1,
 ];
 
+/// Those that the fetch of an instruction reads.
+const FETCH: [Saved; 5] = [
+    Saved::SctlrEl1,
+    Saved::TcrEl1,
+    Saved::Ttbr0El1,
+    Saved::Ttbr1El1,
+    Saved::MairEl1,
+];
+
 /// `SCTLR_EL1.E0E` and `EE`: big-endian data.
 const BIG_ENDIAN: u64 = 3 << 24;
 /// `TCR_EL1.DS`: 52-bit addresses.
@@ -58,6 +67,28 @@ pub struct Borrowed {
     sctlr: u64,
     /// How well it can be followed.
     pub follows: Follows,
+}
+
+/// Loads `cpu` with what the fetch of the instruction at `pc` depends on, and no more. How well it
+/// can be followed.
+pub fn load_place(
+    vcpu: &dyn Vcpu,
+    cpu: &mut Cpu,
+    pc: u64,
+    pstate: u64,
+) -> Result<Follows, HostError> {
+    cpu.set_core(&CoreRegs {
+        pc,
+        pstate,
+        ..CoreRegs::default()
+    });
+    let mut values = [0; FETCH.len()];
+    for (reg, value) in FETCH.into_iter().zip(&mut values) {
+        *value = vcpu.sysreg(reg.sysreg())?;
+        cpu.set_saved(reg, *value);
+    }
+    let [sctlr, tcr, _, _, _] = values;
+    Ok(follows(pstate, sctlr, tcr))
 }
 
 impl Borrowed {

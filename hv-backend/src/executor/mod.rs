@@ -131,6 +131,26 @@ impl Executor {
         self.execute(vcpu)
     }
 
+    /// The instruction at `pc`, as a vCPU in the state `pstate` fetches it. `None` if it cannot, or
+    /// the software CPU cannot follow it there. What was under way is abandoned.
+    ///
+    /// # Errors
+    /// When a register of the vCPU cannot be read.
+    pub fn instruction(
+        &mut self,
+        vcpu: &dyn Vcpu,
+        (pc, pstate): (u64, u64),
+        layout: Arc<Layout>,
+    ) -> Result<Option<u32>, HostError> {
+        self.current = None;
+        self.cpu.set_layout(layout);
+        let follows = context::load_place(vcpu, &mut self.cpu, pc, pstate)?;
+        Ok(match follows {
+            Follows::No => None,
+            Follows::Mostly | Follows::Fully => self.cpu.fetch().map(|(insn, _)| insn),
+        })
+    }
+
     /// Answers the exit that the last call returned.
     ///
     /// # Errors

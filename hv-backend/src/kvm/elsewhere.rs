@@ -6,6 +6,7 @@ pub mod gic_registers;
 pub mod gic_state;
 pub mod obstacle;
 pub mod registers;
+pub mod signed_load;
 pub mod wires;
 
 use crate::api::Hypervisor;

@@ -139,7 +139,8 @@ fn check(gic: &dyn Registers, state: &GicState, vcpus: u16) -> Result<(), HostEr
     let any = |(_, route): &(Intid, &u64)| *route & IROUTER_ANY != 0;
     if let Some((Intid(spi), _)) = spis_of_machine().zip(&state.routes).find(any) {
         return Err(HostError::BadState(format!(
-            "interrupt {spi} goes to any one of the vCPUs, and KVM has no such routing"
+            "interrupt {spi} goes to any one of the vCPUs, and KVM has no such routing: the guest can \
+             go on with the accelerator soft or hvf"
         )));
     }
     (0..vcpus)

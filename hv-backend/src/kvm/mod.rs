@@ -18,7 +18,7 @@
 //! | `kick` | how another thread gets a vCPU out of the guest |
 //! | `cpu_model` | the CPU model, in the identification registers |
 //! | `sys` | the system calls that `kvm-ioctls` leaves to us; the only unsafe code |
-//! | `exits`, `registers`, `gic_registers`, `wires`, `obstacle` | pure: fields of exits, numbers of registers, the SPIs' wires, reasons for users |
+//! | `exits`, `signed_load`, `registers`, `gic_registers`, `wires`, `obstacle` | pure: fields of exits, loads that KVM gets wrong, numbers of registers, the SPIs' wires, reasons for users |
 //!
 //! Steal time is off: to a guest that asks (`PV_TIME_FEATURES`, which stays with the kernel like all
 //! calls but PSCI's), the kernel says `NOT_SUPPORTED` as long as the VMM names no memory for it. The
@@ -37,6 +37,7 @@ pub mod gic_state;
 mod kick;
 pub mod obstacle;
 pub mod registers;
+pub mod signed_load;
 mod state;
 mod sys;
 mod vcpu;

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use aarch64::exception::{Taken, Vector, take};
 use aarch64::state::{CoreRegs, SimdRegs};
 use aarch64::syndrome::{Ec, esr};
-use aarch64::{Gpa, Saved, SysReg, VcpuId, pstate};
+use aarch64::trap::{Access, ZERO_REGISTER};
+use aarch64::{Gpa, Saved, Size, SysReg, VcpuId, pstate};
 use kvm_bindings::{KVM_EXIT_ARM_NISV, kvm_debug_exit_arch, kvm_vcpu_events};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use memory::Layout;
 
 use super::exits;
 use super::kick::Kick;
+use super::signed_load::{is_positive, signed_load};
 use super::vm::Shared;
 use super::{debug, failed, state, sys};
 use crate::api::{DebugControl, DebugStop, Exit, HostError, IrqLine, Resume, Vcpu};
@@ -26,7 +28,7 @@ use crate::executor::{Executor, Outcome};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Nothing,
-    Read,
+    Read(Size),
     Write,
     Call,
     /// The executor asks.
@@ -90,11 +92,14 @@ impl KvmVcpu {
     fn answer(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
         match (std::mem::replace(&mut self.asked, Asked::Nothing), resume) {
             (Asked::Nothing | Asked::Write, Resume::Done) => {}
-            (Asked::Read, Resume::Data(value)) => {
+            (Asked::Read(size), Resume::Data(value)) => {
                 let run = self.fd.get_kvm_run();
                 run.__bindgen_anon_1.mmio.data = value.to_le_bytes();
+                if !is_positive(size, value) {
+                    self.extend_sign(size, value)?;
+                }
             }
-            (Asked::Read | Asked::Write, Resume::ExternalAbort) => {
+            (Asked::Read(_) | Asked::Write, Resume::ExternalAbort) => {
                 let mut events = kvm_vcpu_events::default();
                 events.exception.ext_dabt_pending = 1;
                 let result = self.fd.set_vcpu_events(&events);
@@ -119,6 +124,40 @@ impl KvmVcpu {
             }
         }
         Ok(None)
+    }
+
+    /// Completes the load whose answer waits for the next entry, and if it is one that extends the
+    /// sign gives its register what KVM does not: see [`signed_load`].
+    #[cold]
+    fn extend_sign(&mut self, size: Size, value: u64) -> Result<(), HostError> {
+        let place = (state::pc(&self.fd)?, state::pstate(&self.fd)?);
+        let layout = Arc::clone(&self.shared.memory().layout);
+        let mut executor = self.executor.take().unwrap_or_default();
+        let insn = executor.instruction(self, place, layout);
+        self.executor = Some(executor);
+        let Some(access) = insn?.and_then(signed_load) else {
+            return Ok(());
+        };
+        let Access { register, .. } = access;
+        if access.size != size || register == ZERO_REGISTER {
+            return Ok(());
+        }
+        self.complete()?;
+        self.stopped = self.session.completed();
+        state::set_x(&self.fd, register.into(), access.loaded(value))
+    }
+
+    /// Has the kernel complete what waits for the next entry, and no more.
+    fn complete(&mut self) -> Result<(), HostError> {
+        self.kick()?.hold();
+        let entered = self.enter();
+        self.kick()?.unhold();
+        match entered? {
+            Entered::Interrupted => Ok(()),
+            other @ (Entered::Exit(_) | Entered::Again) => {
+                Err(HostError::BadState(format!("{other:?} of a held vCPU")))
+            }
+        }
     }
 
     /// Has the executor do part of an instruction. Guest memory stays as it is meanwhile, and is
@@ -196,7 +235,7 @@ impl KvmVcpu {
         let (asked, exit) = match exit {
             VcpuExit::MmioRead(gpa, data) => {
                 let (gpa, size) = (Gpa(gpa), exits::size(data.len())?);
-                (Asked::Read, Exit::MmioRead { gpa, size })
+                (Asked::Read(size), Exit::MmioRead { gpa, size })
             }
             VcpuExit::MmioWrite(gpa, data) => {
                 let (gpa, size, data) = (Gpa(gpa), exits::size(data.len())?, exits::value(data));
@@ -285,18 +324,16 @@ impl Vcpu for KvmVcpu {
     }
 
     fn settle(&mut self, resume: Resume) -> Result<Option<Exit>, HostError> {
+        let is_access = matches!(self.asked, Asked::Read(_) | Asked::Write);
         if let Some(exit) = self.answer(resume)? {
             return Ok(Some(exit));
         }
-        self.kick()?.hold();
-        let entered = self.enter();
-        self.kick()?.unhold();
-        match entered? {
-            Entered::Interrupted => Ok(None),
-            other @ (Entered::Exit(_) | Entered::Again) => {
-                Err(HostError::BadState(format!("{other:?} of a held vCPU")))
-            }
+        self.complete()?;
+        if is_access {
+            // The next entry would step over another instruction before it tells of this one.
+            self.stopped = self.session.completed();
         }
+        Ok(None)
     }
 
     fn set_irq(&mut self, line: IrqLine, _high: bool) -> Result<(), HostError> {

@@ -2,7 +2,7 @@
 
 use aarch64::machine::RAM_BASE;
 use aarch64::{Gpa, Saved, Size};
-use armlet_tests::bare::asm::X;
+use armlet_tests::bare::asm::{Extend, X};
 use armlet_tests::bare::{Cpu, DATA, DEV, DEVICE, MEM, guest, image, watched};
 use hv_backend::api::{DebugControl, DebugStop, Exit, Resume, WatchKind};
 
@@ -79,6 +79,33 @@ fn a_step_ends_after_all_accesses_of_its_instruction() {
         assert_eq!((cpu.pc(), cpu.x(1), cpu.x(2)), (8, 2, 3));
         assert_eq!(cpu.go(), STEP);
         assert_eq!(cpu.pc(), 12);
+    });
+}
+
+#[test]
+fn a_step_that_was_settled_is_told_next() {
+    watched(|| {
+        let mut cpu = guest(|a| {
+            a.load(Size::W, X(0), DEV, 8);
+            a.load_extended(Size::B, Extend::Sign64, X(1), DEV, 8);
+            a.store(Size::W, X(0), DEV, 8).nop();
+        });
+        debug(&mut cpu, &steps());
+        for pc in [4, 8, 12] {
+            let exit = cpu.go();
+            let is_access = matches!(exit, Exit::MmioRead { .. } | Exit::MmioWrite { .. });
+            assert!(is_access, "{exit:?}");
+            let is_read = pc < 12;
+            cpu.settle(if is_read {
+                Resume::Data(0x80)
+            } else {
+                Resume::Done
+            });
+            assert_eq!(cpu.pc(), pc);
+            assert_eq!(cpu.go(), STEP);
+            assert_eq!(cpu.pc(), pc, "nothing more was run");
+        }
+        assert_eq!((cpu.x(0), cpu.x(1)), (0x80, 0xffff_ffff_ffff_ff80));
     });
 }
 

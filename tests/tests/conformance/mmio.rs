@@ -2,7 +2,7 @@
 
 use aarch64::{Gpa, Saved, Size};
 use armlet_tests::bare::asm::{Asm, Extend, V, Writeback, X, XZR};
-use armlet_tests::bare::{Cpu, DEV, DEVICE, accelerator, guest, image, watched};
+use armlet_tests::bare::{Cpu, DEV, DEVICE, guest, image, watched};
 use armlet_tests::skip::skip;
 use hv_backend::api::{Exit, GuestFault, Resume};
 
@@ -93,14 +93,6 @@ fn a_signed_load_of_each_size_copies_the_sign() {
             (Size::H, Sign64),
             (Size::W, Sign64),
         ]);
-        let lost = [0x81, 0x81, 0x8281, 0x8281, 0x8483_8281];
-        if accelerator().name() == "kvm" && loaded == lost {
-            // `vcpu_data_host_to_guest` cuts off what `kvm_handle_mmio_return` has extended.
-            return skip(
-                "signed loads from devices",
-                "the host's kernel loses the sign",
-            );
-        }
         let extended = [
             0xffff_ff81,
             0xffff_ffff_ffff_ff81,
@@ -109,6 +101,29 @@ fn a_signed_load_of_each_size_copies_the_sign() {
             0xffff_ffff_8483_8281,
         ];
         assert_eq!(loaded, extended);
+    });
+}
+
+#[test]
+fn a_signed_load_is_settled_as_it_is_run() {
+    watched(|| {
+        let mut cpu = guest(|a| {
+            a.load_extended(Size::B, Extend::Sign64, X(0), DEV, 8);
+            // ldrsb xzr, [x28, #8]
+            a.load_extended(Size::B, Extend::Sign64, XZR, DEV, 8);
+            // ldursh w1, [x28, #8]; ldrsw x2, [x28, x3]
+            a.word(0x78c0_8381).mov(X(3), 8).word(0xb8a3_6b82);
+            a.report(X(0));
+        });
+        assert_eq!(cpu.go(), read(8, Size::B));
+        cpu.settle(Resume::Data(VALUE));
+        assert_eq!((cpu.pc(), cpu.x(0)), (4, 0xffff_ffff_ffff_ff81));
+        assert_eq!(cpu.go(), read(8, Size::B));
+        assert_eq!(cpu.answer(Resume::Data(VALUE)), read(8, Size::H));
+        assert_eq!(cpu.answer(Resume::Data(VALUE)), read(8, Size::W));
+        cpu.settle(Resume::Data(VALUE));
+        assert_eq!((cpu.x(1), cpu.x(2)), (0xffff_8281, 0xffff_ffff_8483_8281));
+        assert_eq!(cpu.report(), 0xffff_ffff_ffff_ff81);
     });
 }
 
