@@ -31,6 +31,8 @@ case_device() {
     says "kvm: works" armlet doctor
     refuses "1 to 123 CPUs" --accel kvm --cpus 124
     refuses "at most 1023 GiB" --accel kvm --memory 2T
+    refuses "accelerator kvm gives 62500000 Hz and no other" --accel kvm \
+        --counter-frequency 24000000
     # Programs that may not.
     mkdir -p /etc
     echo "nobody:x:65534:65534::/:/bin/sh" > /etc/passwd
@@ -47,6 +49,12 @@ case_device() {
 
 case_portable() {
     says "kvm: enforces --cpu portable" armlet doctor
+}
+
+# Its processor has no LSE atomics.
+case_no_portable() {
+    says "kvm: no --cpu portable, only --cpu host" armlet doctor
+    refuses "use --cpu host" --accel kvm --cpu portable
 }
 
 case_old_gic() {

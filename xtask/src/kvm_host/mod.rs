@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub use trouble::run as run_trouble;
+pub use trouble::{check as check_trouble, run as run_trouble};
 
 const USAGE: &str =
     "usage: cargo xtask kvm-host [--seconds N] [--nvhe] [--host-cpu NAME] -- COMMAND...";

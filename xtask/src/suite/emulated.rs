@@ -21,6 +21,9 @@ const SCRIPT: &str = "tests.sh";
 /// What one start of the emulated host may take.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// What the closing table calls the hosts whose KVM cannot be used.
+const TROUBLE: &str = "hosts without usable kvm";
+
 /// How the emulated host's kernel runs its hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -73,7 +76,7 @@ struct TestProgram {
     omitted: &'static [&'static str],
 }
 
-const PARTS: [TestProgram; 4] = [
+const PARTS: [TestProgram; 7] = [
     TestProgram {
         kind: "conformance",
         test: "conformance",
@@ -102,10 +105,49 @@ const PARTS: [TestProgram; 4] = [
         arguments: &[],
         omitted: &[],
     },
+    TestProgram {
+        kind: "cpu",
+        test: "guest_cpu",
+        arguments: &[],
+        omitted: &[],
+    },
+    TestProgram {
+        kind: "moves",
+        test: "moves",
+        arguments: &[],
+        omitted: &[],
+    },
+    TestProgram {
+        kind: "state",
+        test: "guest_state",
+        arguments: &[],
+        omitted: &[],
+    },
 ];
-/// One step for each mode.
+
+/// One step for each mode, and one for hosts whose KVM cannot be used.
 pub fn steps() -> Vec<Step> {
-    Mode::ALL.into_iter().map(step).collect()
+    let trouble = Step::one(TROUBLE.to_owned(), "kvm", trouble);
+    Mode::ALL.into_iter().map(step).chain([trouble]).collect()
+}
+
+/// Whether there is an emulated host to be had here.
+fn tools() -> Result<(), Error> {
+    kvm_host::tools().and_then(|()| toolchain::tools())
+}
+
+/// Each such host is one test.
+fn trouble() -> Result<Tally, Error> {
+    if let Err(why) = tools() {
+        return Ok(Tally::skip(TROUBLE, why.to_string()));
+    }
+    let good = kvm_host::check_trouble()?;
+    let passed = good.iter().filter(|good| **good).count();
+    Ok(Tally {
+        passed,
+        failed: good.len() - passed,
+        skipped: Vec::new(),
+    })
 }
 
 fn step(mode: Mode) -> Step {
@@ -149,7 +191,7 @@ pub fn runs(test: &str) -> bool {
 fn run(mode: Mode, wanted: &[String]) -> Result<Vec<Part>, Error> {
     let is_wanted = |program: &&TestProgram| wanted.contains(&program.title(mode));
     let programs: Vec<&TestProgram> = PARTS.iter().filter(is_wanted).collect();
-    if let Err(why) = kvm_host::tools().and_then(|()| toolchain::tools()) {
+    if let Err(why) = tools() {
         let skip = |title: &String| Part {
             name: title.clone(),
             tally: Tally::skip(title, why.to_string()),
