@@ -3,8 +3,10 @@
 # the serial port is for the kernel's log.
 
 do_kvm_host() {
+    # The kernel forgets a console's settings when nobody has it open any more.
+    exec 3> /dev/hvc0
     stty -F /dev/hvc0 raw -echo
     cd /guest || return 1
-    sh /command < /dev/null > /dev/hvc0 2>&1
-    echo "ARMLET-STATUS $?" > /dev/hvc0
+    sh /command < /dev/null >&3 2>&3
+    echo "ARMLET-STATUS $?" >&3
 }

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -74,6 +75,8 @@ static int start(char **command)
 	if (vmm < 0)
 		die("fork");
 	if (vmm == 0) {
+		/* Whoever is tired of waiting ends us both. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(ends[1], 1);
 		close(ends[0]);
 		close(ends[1]);

@@ -65,7 +65,7 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
     files.push(("meter".to_owned(), compile_meter(&directory)?));
     let starts = (Contender::BOTH.len() * (CPUS.len() * rounds + 1)) as u64;
     let request = kvm_host::Request {
-        limit: Duration::from_secs(LIMIT_EACH * starts),
+        limit: Duration::from_secs(LIMIT_EACH * (starts + 1)),
         command: vec!["sh".to_owned(), "-c".to_owned(), script(rounds)],
         files,
         ..kvm_host::Request::default()
@@ -88,7 +88,9 @@ fn script(rounds: usize) -> String {
     let mut measure = |label: &str, how: &str, contender: Contender, cpus, guest| {
         let name = contender.name();
         let command = contender.command(guest, cpus, MEMORY_MIB);
-        text += &format!("echo {label} {name} {cpus}\n./meter {how} {command} < /dev/null\n");
+        text += &format!(
+            "echo {label} {name} {cpus}\ntimeout {LIMIT_EACH} ./meter {how} {command} < /dev/null\n"
+        );
     };
     let boot = format!("boot {MARKER} {MEMORY_MIB}");
     for _ in 0..rounds {
