@@ -3,7 +3,10 @@
 //! The framework refuses memory that is not mapped as a whole, and shared mappings of files that
 //! were opened read-only. Here `/proc/self/maps` tells; where there is none, everything passes.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use aarch64::PAGE_SIZE;
 
 /// What is at a range of addresses of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,23 @@ pub(crate) fn backing(base: u64, bytes: u64) -> Backing {
         Ok(maps) => judge(&maps, base, bytes),
         Err(_) => Backing::Whole,
     }
+}
+
+/// The bits of `/proc/self/pagemap` that say that a page is in memory or was swapped out.
+const EXISTS: u64 = 0b11 << 62;
+
+/// Of these pages, counted from `base` on, those that the host has nothing for: it was given them back.
+/// None where `/proc/self/pagemap` does not tell, or hosts have larger pages.
+pub(crate) fn given_back(base: u64, pages: impl Iterator<Item = u64>) -> Vec<u64> {
+    let Ok(map) = File::open("/proc/self/pagemap") else {
+        return Vec::new();
+    };
+    let exists = |page: u64| {
+        let mut entry = [0; 8];
+        let read = map.read_exact_at(&mut entry, (base / PAGE_SIZE + page) * 8);
+        read.is_err() || u64::from_ne_bytes(entry) & EXISTS != 0
+    };
+    pages.filter(|page| !exists(*page)).collect()
 }
 
 fn judge(maps: &str, base: u64, bytes: u64) -> Backing {

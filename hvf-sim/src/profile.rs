@@ -14,7 +14,9 @@ pub const ENVIRONMENT: &str = "ARMLET_HVF_SIM";
 /// A level of macOS at which the framework changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MacOs {
-    /// 13.0: the oldest that is simulated.
+    /// 12: as 13, and older than what armlet runs on.
+    V12,
+    /// 13.0: the oldest whose framework is simulated as it is.
     V13,
     /// 15.0: `hv_gic`, EL2, `ACTLR_EL1`.
     V15,
@@ -29,6 +31,7 @@ impl MacOs {
     #[must_use]
     pub const fn version(self) -> &'static str {
         match self {
+            Self::V12 => "12.6.1",
             Self::V13 => "13.6",
             Self::V15 => "15.0",
             Self::V15_2 => "15.2",
@@ -147,11 +150,20 @@ impl Profile {
         counter_scales: true,
         ..mac("m4-26-1ghz", Chip::M4, MacOs::V26)
     };
+    /// M4, macOS 26, whose guests count as fast as those of an emulated arm64 host do: a guest can
+    /// move between that and this.
+    pub const M4_26_62MHZ: Self = Self {
+        guest_frequency: 62_500_000,
+        counter_scales: true,
+        ..mac("m4-26-62mhz", Chip::M4, MacOs::V26)
+    };
     /// M4, macOS 26, where guests read 1 GHz but count at 24 MHz.
     pub const M4_26_WRONG_HZ: Self = Self {
         guest_frequency: 1_000_000_000,
         ..mac("m4-26-wrong-hz", Chip::M4, MacOs::V26)
     };
+    /// M1, macOS 12.
+    pub const M1_12: Self = mac("m1-12", Chip::M1, MacOs::V12);
     /// The program has no entitlement.
     pub const NO_ENTITLEMENT: Self = broken("no-entitlement", Support::NoEntitlement);
     /// The host has no hypervisor to offer.
@@ -160,14 +172,16 @@ impl Profile {
     pub const INTEL: Self = broken("intel", Support::Intel);
 
     /// Every profile.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::M1_13,
         Self::M2_15,
         Self::M2_15_2,
         Self::M4_26,
         Self::M5_26,
         Self::M4_26_1GHZ,
+        Self::M4_26_62MHZ,
         Self::M4_26_WRONG_HZ,
+        Self::M1_12,
         Self::NO_ENTITLEMENT,
         Self::NO_HYPERVISOR,
         Self::INTEL,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use aarch64::Gpa;
 use hv_backend::hvf::abi::PAGE_SIZE;
-use memory::{Layout, Mapping, Prot, Region, Rights};
+use memory::{Layout, Mapping, PageSet, Prot, Region, Rights};
 
+use crate::host_memory;
 use crate::lent::Lent;
 
 /// Memory at guest addresses.
@@ -17,9 +18,25 @@ struct Range {
     lent: Lent,
     region: Arc<Region>,
     rights: Arc<Rights>,
+    /// Pages that the guest wrote, but those that the region's log has.
+    written: PageSet,
 }
 
 impl Range {
+    /// A range that is mapped now.
+    fn new(ipa: u64, size: u64, lent: Lent, rights: Rights) -> std::io::Result<Self> {
+        let region = lent.region()?;
+        region.start_log();
+        Ok(Self {
+            ipa,
+            size,
+            lent,
+            region,
+            rights: Arc::new(rights),
+            written: PageSet::empty(size),
+        })
+    }
+
     fn end(&self) -> u64 {
         self.ipa + self.size
     }
@@ -32,13 +49,19 @@ impl Range {
         }
         let (offset, size) = (from - self.ipa, to - from);
         let lent = self.lent.part(offset, size);
-        Some(lent.region().map(|region| Self {
-            ipa: from,
-            size,
-            lent,
-            region,
-            rights: Arc::new(self.rights.part(offset, size)),
+        let part = Self::new(from, size, lent, self.rights.part(offset, size));
+        Some(part.map(|mut part| {
+            for page in self.written_in(offset, size) {
+                part.written.insert(page - offset / aarch64::PAGE_SIZE);
+            }
+            part
         }))
+    }
+
+    /// The pages of a part of it that are known to be written, counted from its start.
+    fn written_in(&self, offset: u64, size: u64) -> impl Iterator<Item = u64> {
+        let pages = offset / aarch64::PAGE_SIZE..(offset + size) / aarch64::PAGE_SIZE;
+        self.written.iter().filter(move |page| pages.contains(page))
     }
 }
 
@@ -66,14 +89,8 @@ impl Stage2 {
         if self.overlapping(ipa, size).next().is_some() {
             return Err(Refusal::Overlap);
         }
-        let region = lent.region().map_err(|_| Refusal::Unusable)?;
-        let range = Range {
-            ipa,
-            size,
-            lent,
-            region,
-            rights: Arc::new(Rights::new(size, PAGE_SIZE, rights)),
-        };
+        let range = Range::new(ipa, size, lent, Rights::new(size, PAGE_SIZE, rights));
+        let range = range.map_err(|_| Refusal::Unusable)?;
         let at = self.ranges.partition_point(|r| r.ipa < ipa);
         self.ranges.insert(at, range);
         Ok(())
@@ -135,6 +152,23 @@ impl Stage2 {
             (from, to - from, range.lent.address() + (from - range.ipa))
         };
         self.overlapping(ipa, size).map(cut).collect()
+    }
+
+    /// The pages in a part of guest addresses that the guest wrote, and that the host was given back
+    /// since: the guest addresses.
+    pub fn given_back(&mut self, ipa: u64, size: u64) -> Vec<u64> {
+        let end = ipa.saturating_add(size);
+        let mut all = Vec::new();
+        let inside = |range: &&mut Range| range.ipa < end && ipa < range.end();
+        for range in self.ranges.iter_mut().filter(inside) {
+            range.written.insert_all(&range.region.take_log());
+            let (from, to) = (ipa.max(range.ipa), end.min(range.end()));
+            let pages = range.written_in(from - range.ipa, to - from);
+            let gone = host_memory::given_back(range.lent.address(), pages);
+            let address = |page| range.ipa + page * aarch64::PAGE_SIZE;
+            all.extend(gone.into_iter().map(address));
+        }
+        all
     }
 
     /// How many ranges there are.

@@ -64,6 +64,14 @@ pub enum Violation {
         /// Bytes.
         size: u64,
     },
+    /// Memory that the guest had written was given back to the host while the guest had it: on a Mac
+    /// the guest goes on with what it wrote, and the host gets nothing.
+    GivenBack {
+        /// Guest address of the first such page.
+        ipa: u64,
+        /// How many pages of 4 KiB.
+        pages: usize,
+    },
     /// A vCPU ran for the first time with registers that nobody had set and no document has a value
     /// for.
     UndefinedState {
@@ -134,6 +142,10 @@ impl fmt::Display for Violation {
             Self::HostMemoryGone { ipa, size } => {
                 write!(f, "host memory of {size:#x} bytes at {ipa:#x} went away")
             }
+            Self::GivenBack { ipa, pages } => write!(
+                f,
+                "{pages} pages from {ipa:#x} on were given back to the host while they were mapped"
+            ),
             Self::UndefinedState { vcpu, registers } => {
                 let names = registers.join(", ");
                 write!(f, "hv_vcpu_run: vCPU {vcpu} runs with {names} never set")

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use hv_backend::hvf::abi::{PAGE_SIZE, Return, memory, status};
 
-use super::vm::check_host_memory;
+use super::vm::{check_given_back, check_host_memory};
 use super::{is_whole_pages, no_vm};
 use crate::faults;
 use crate::host_memory::{Backing, backing};
@@ -92,6 +92,7 @@ pub(crate) unsafe extern "C" fn unmap(ipa: u64, size: usize) -> Return {
         return status::BAD_ARGUMENT;
     }
     check_host_memory(vm, ipa, size);
+    check_given_back(vm, ipa, size);
     match vm.stage2.unmap(ipa, size) {
         Ok(()) => vm.publish_layout(),
         Err(refusal) => return refuse(CALL, refusal, ipa, size),

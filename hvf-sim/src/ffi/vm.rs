@@ -45,7 +45,7 @@ pub(crate) unsafe extern "C" fn create(config: Pointer) -> Return {
 /// Memory has to be unmapped first because what backs it may go away before the framework looks.
 pub(crate) unsafe extern "C" fn destroy() -> Return {
     let mut world = world();
-    let Some(vm) = &world.vm else {
+    let Some(vm) = &mut world.vm else {
         return no_vm("hv_vm_destroy");
     };
     let count = vm.seats().count();
@@ -68,6 +68,15 @@ pub(crate) fn check_host_memory(vm: &Vm, ipa: u64, size: u64) {
         if backing(host, size) == Backing::Missing {
             record(Violation::HostMemoryGone { ipa, size });
         }
+    }
+}
+
+/// Whether what the guest wrote in a part of its memory is still in the host's.
+pub(crate) fn check_given_back(vm: &mut Vm, ipa: u64, size: u64) {
+    let gone = vm.stage2.given_back(ipa, size);
+    if let Some(ipa) = gone.first().copied() {
+        let pages = gone.len();
+        record(Violation::GivenBack { ipa, pages });
     }
 }
 

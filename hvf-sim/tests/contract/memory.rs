@@ -91,6 +91,31 @@ fn host_memory_must_be_there_and_stay() {
 }
 
 #[test]
+fn memory_is_given_back_only_when_the_guest_has_it_no_more() {
+    // str w1, [x0]; hvc #0
+    const CODE: [u32; 2] = [0xb900_0001, 0xd400_0002];
+    for taken_first in [true, false] {
+        Mac::run_guest(Profile::M1_13, &CODE, |mac, vcpu, ram| {
+            let page = RAM + 2 * PAGE_SIZE;
+            vcpu.set(0, page + PAGE_SIZE / 2);
+            assert_eq!(vcpu.syndrome() >> 26, 0x16);
+            if taken_first {
+                assert_eq!(mac.unmap(page, PAGE_SIZE), status::SUCCESS);
+                ram.discard(2 * PAGE_SIZE, PAGE_SIZE);
+            } else {
+                ram.discard(2 * PAGE_SIZE, PAGE_SIZE);
+                assert_eq!(mac.unmap(page, PAGE_SIZE), status::SUCCESS);
+                let (ipa, pages) = (page + PAGE_SIZE / 2, 1);
+                assert_eq!(mac.violations(), [Violation::GivenBack { ipa, pages }]);
+            }
+            let back = ram.base().as_ptr().wrapping_add(2 * PAGE_SIZE as usize);
+            let mapped = mac.map_at(back.cast(), page, PAGE_SIZE, 7);
+            assert_eq!(mapped, status::SUCCESS);
+        });
+    }
+}
+
+#[test]
 fn the_nth_map_fails_when_asked_to() {
     let mac = Mac::with_vm(Profile::M1_13);
     let ram = Ram::new(4 * PAGE_SIZE);

@@ -163,6 +163,11 @@ impl Ram {
         }
     }
 
+    /// Gives memory back to the host.
+    pub fn discard(&self, offset: u64, bytes: u64) {
+        self.region.discard(self.skip + offset, bytes).unwrap();
+    }
+
     pub fn word(&self, offset: u64) -> u32 {
         let mut bytes = [0; 4];
         self.region.read(self.skip + offset, &mut bytes).unwrap();
