@@ -16,7 +16,7 @@ use memory::{Layout, LayoutError, PageSet, Prot, Region};
 use super::abi::PAGE_SIZE;
 use super::sys::{Backing, Failure, Framework, Rights};
 use crate::api::{DirtyLog, HostError};
-use crate::discard;
+use crate::discard::{self, Part};
 
 /// Why a guest's access trapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ struct State {
     written: Option<Vec<(Gpa, PageSet)>>,
     /// Counts what was done to mappings and to the rights to them.
     version: u64,
+    /// What was taken from the guest for a moment. It stays here if the framework does not take it
+    /// back, until that succeeds.
+    hole: Option<(Part, Prot)>,
 }
 
 impl State {
@@ -103,8 +106,12 @@ impl Memory {
         let gone = state.layout.without(gpa);
         let (layout, region) =
             gone.map_err(|error: LayoutError| refused(gpa)(error.to_string()))?;
-        self.framework.unmap(gpa.0, region.size())?;
+        self.take_away(&state, gpa, region.size())?;
         state.layout = Arc::new(layout);
+        state.hole = state
+            .hole
+            .take()
+            .filter(|(hole, _)| !Arc::ptr_eq(&hole.region, &region));
         if let Some(written) = &mut state.written {
             written.retain(|(at, _)| *at != gpa);
             region.stop_log();
@@ -117,19 +124,56 @@ impl Memory {
     /// mapped anew; a vCPU that misses them meanwhile waits in [`Self::fault`].
     pub fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), HostError> {
         let mut state = self.state();
-        state.version += 1;
         for part in discard::parts(&state.layout, gpa, bytes, PAGE_SIZE)? {
-            self.framework.unmap(part.gpa.0, part.bytes)?;
-            let given = part.discard();
+            self.replace(&mut state, part, Prot::ReadWrite, Part::discard)??;
+        }
+        Ok(())
+    }
+
+    /// Takes a part of memory from the guest, does something with it, and gives it to the guest again,
+    /// whatever came of that.
+    fn replace<R>(
+        &self,
+        state: &mut State,
+        part: Part,
+        prot: Prot,
+        act: impl FnOnce(&Part) -> R,
+    ) -> Result<R, Failure> {
+        self.mend(state)?;
+        self.framework.unmap(part.gpa.0, part.bytes)?;
+        state.version += 1;
+        let result = act(&part);
+        state.hole = Some((part, prot));
+        self.mend(state)?;
+        Ok(result)
+    }
+
+    /// Gives the guest what it lacks.
+    fn mend(&self, state: &mut State) -> Result<(), Failure> {
+        if let Some((part, prot)) = &state.hole {
             let backing = Backing {
                 region: &part.region,
                 offset: part.offset,
                 bytes: part.bytes,
             };
-            let rights = state.rights(Prot::ReadWrite);
-            // The guest gets its memory again, whatever came of that.
+            let rights = state.rights(*prot);
             self.framework.map(part.gpa.0, backing, rights)?;
-            given?;
+            state.hole = None;
+        }
+        Ok(())
+    }
+
+    /// Unmaps a range as far as the guest has it.
+    fn take_away(&self, state: &State, gpa: Gpa, bytes: u64) -> Result<(), Failure> {
+        let (from, to) = (gpa.0, gpa.0 + bytes);
+        let hole = state.hole.as_ref().map_or((to, to), |(part, _)| {
+            let end = part.gpa.0 + part.bytes;
+            (part.gpa.0.clamp(from, to), end.clamp(from, to))
+        });
+        for (from, to) in [(from, hole.0), (hole.1, to)] {
+            if from < to {
+                self.framework.unmap(from, to - from)?;
+            }
         }
         Ok(())
     }
@@ -139,20 +183,23 @@ impl Memory {
         let mut state = self.state();
         for mapping in state.layout.mappings() {
             // Nothing can be done about a failure, and the VM goes next.
-            let _ = self.framework.unmap(mapping.gpa.0, mapping.region.size());
+            let _ = self.take_away(&state, mapping.gpa, mapping.region.size());
         }
+        state.hole = None;
         state.layout = Arc::default();
     }
 
     /// Makes the guest's next touch of each page translate it anew.
     pub fn remap(&self) -> Result<(), Failure> {
         let mut state = self.state();
-        state.version += 1;
-        for mapping in state.layout.mappings() {
-            let gpa = mapping.gpa.0;
-            self.framework.unmap(gpa, mapping.region.size())?;
-            let rights = state.rights(mapping.prot);
-            self.framework.map(gpa, whole(&mapping.region), rights)?;
+        for mapping in Arc::clone(&state.layout).mappings() {
+            let part = Part {
+                gpa: mapping.gpa,
+                region: Arc::clone(&mapping.region),
+                offset: 0,
+                bytes: mapping.region.size(),
+            };
+            self.replace(&mut state, part, mapping.prot, |_| ())?;
         }
         Ok(())
     }
@@ -160,10 +207,12 @@ impl Memory {
     /// Looks into a trapped access of the guest, and lets it through if that was only waited for.
     pub fn fault(&self, gpa: Gpa, abort: Abort) -> Result<Fault, Failure> {
         let mut state = self.state();
+        self.mend(&mut state)?;
         let State {
             layout,
             written,
             version,
+            hole: _,
         } = &mut *state;
         let Some((mapping, offset)) = layout.find(gpa) else {
             return Ok(Fault::Nowhere);
@@ -189,7 +238,8 @@ impl Memory {
 
 impl Memory {
     /// Protects what the guest may write, wholly.
-    fn protect_all(&self, state: &State, rights: Rights) -> Result<(), Failure> {
+    fn protect_all(&self, state: &mut State, rights: Rights) -> Result<(), Failure> {
+        self.mend(state)?;
         for mapping in state.layout.mappings() {
             if mapping.prot == Prot::ReadWrite {
                 let (gpa, bytes) = (mapping.gpa.0, mapping.region.size());
@@ -209,11 +259,12 @@ impl DirtyLog for Memory {
             written.push((mapping.gpa, PageSet::empty(mapping.region.size())));
         }
         state.written = Some(written);
-        Ok(self.protect_all(&state, Rights::ReadExecute)?)
+        Ok(self.protect_all(&mut state, Rights::ReadExecute)?)
     }
 
     fn take(&self, gpa: Gpa) -> Result<PageSet, HostError> {
         let mut state = self.state();
+        self.mend(&mut state)?;
         let State {
             layout, written, ..
         } = &mut *state;
@@ -242,7 +293,7 @@ impl DirtyLog for Memory {
         for mapping in state.layout.mappings() {
             mapping.region.stop_log();
         }
-        Ok(self.protect_all(&state, Rights::All)?)
+        Ok(self.protect_all(&mut state, Rights::All)?)
     }
 }
 

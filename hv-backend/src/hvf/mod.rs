@@ -72,6 +72,12 @@ pub fn functions() -> Result<&'static Table, Obstacle> {
 /// What stands in the way.
 pub fn open() -> Result<Box<dyn Hypervisor>, Obstacle> {
     let framework = Framework::new(functions()?);
+    if !framework.is_apple_silicon() {
+        return Err(Obstacle::Platform {
+            os: "macos",
+            arch: "x86_64",
+        });
+    }
     let version = framework.system_version();
     if let Some(obstacle) = version.as_deref().and_then(Obstacle::of_version) {
         return Err(obstacle);

@@ -129,8 +129,18 @@ impl Framework {
 
     /// Whether the host says that it runs VMs at all. `None`: it has never heard of it.
     pub fn is_supported(self) -> Option<bool> {
+        self.flag(c"kern.hv_support")
+    }
+
+    /// Whether the processor is Apple's own. On a Mac with another one the framework has functions of
+    /// the same names that do something else.
+    pub fn is_apple_silicon(self) -> bool {
+        self.flag(c"hw.optional.arm64") == Some(true)
+    }
+
+    fn flag(self, name: &CStr) -> Option<bool> {
         let mut value = [0; 4];
-        let read = self.sysctl(c"kern.hv_support", &mut value)?;
+        let read = self.sysctl(name, &mut value)?;
         (read == value.len()).then(|| i32::from_ne_bytes(value) != 0)
     }
 

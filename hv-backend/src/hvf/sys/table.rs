@@ -92,7 +92,7 @@ pub struct Table {
     pub mach_absolute_time: unsafe extern "C" fn() -> u64,
     pub mach_continuous_time: unsafe extern "C" fn() -> u64,
     pub mach_timebase_info: unsafe extern "C" fn(info: *mut Timebase) -> c_int,
-    /// Asked for `kern.hv_support` and `kern.osproductversion`.
+    /// Asked for `hw.optional.arm64`, `kern.hv_support` and `kern.osproductversion`.
     pub sysctlbyname: unsafe extern "C" fn(
         name: *const c_char,
         old: *mut c_void,
