@@ -79,6 +79,58 @@ fn cache_maintenance_of_nothing_does_nothing() {
     assert_eq!(guest.go(), call(Conduit::Hvc));
 }
 
+/// EC and IL of a data abort, as EL2 sees it and as EL1 does.
+const DATA_ABORT: u64 = 0x24 << 26 | 1 << 25;
+const DATA_ABORT_HERE: u64 = 0x25 << 26 | 1 << 25;
+/// EC and IL of an HVC.
+const HVC: u64 = 0x16 << 26 | 1 << 25;
+
+/// The processor tells of these by a bit each, whatever the instruction is and whether it can be
+/// fetched: nobody needs to look at it.
+#[test]
+fn maintenance_and_walks_are_told_by_their_bits() {
+    const MAINTENANCE: u64 = 1 << 8 | 1 << 6 | 0x07;
+    const WALK: u64 = 1 << 7 | 0x06;
+    let mac = mac(Profile::M1_13);
+    let mut guest = mac.guest(|asm| {
+        asm.nop();
+    });
+    let at = DEVICE.0;
+    let exit = |iss| Scripted::exception(DATA_ABORT | iss, at, at);
+    let call_next = Scripted::exception(HVC | 7, 0, 0);
+    script(0, [exit(MAINTENANCE), call_next.clone()]);
+    assert_eq!(guest.go(), call(Conduit::Hvc));
+    assert_eq!(guest.pc(), 0, "past the one, before the other");
+    let vectors = guest.vcpu.core().unwrap().pc + 0x800;
+    let vbar = Saved::VbarEl1.sysreg();
+    guest.vcpu.set_sysreg(vbar, vectors).unwrap();
+    script(0, [exit(WALK), call_next]);
+    assert_eq!(guest.run(Resume::Call([0; 4])), call(Conduit::Hvc));
+    assert_eq!(guest.pc(), 0x800 + 0x200 - 4);
+    let esr = guest.vcpu.sysreg(Saved::EsrEl1.sysreg()).unwrap();
+    assert_eq!(esr, DATA_ABORT_HERE | 0x14, "external abort on a walk");
+}
+
+#[test]
+fn a_fetch_from_nowhere_is_an_abort_of_the_guest() {
+    let mac = mac(Profile::M4_26);
+    let mut guest = mac.guest(|asm| {
+        asm.br(DEV);
+        while asm.len() < 0x800 + 0x200 {
+            asm.nop();
+        }
+        asm.hvc(7);
+    });
+    let vectors = guest.vcpu.core().unwrap().pc + 0x800;
+    let vbar = Saved::VbarEl1.sysreg();
+    guest.vcpu.set_sysreg(vbar, vectors).unwrap();
+    assert_eq!(guest.go(), call(Conduit::Hvc));
+    let sysreg = |reg: Saved| guest.vcpu.sysreg(reg.sysreg()).unwrap();
+    assert_eq!(sysreg(Saved::EsrEl1), 0x21 << 26 | 1 << 25 | 0x10);
+    assert_eq!(sysreg(Saved::ElrEl1), DEVICE.0);
+    assert_eq!(sysreg(Saved::FarEl1), DEVICE.0);
+}
+
 #[test]
 fn a_pair_of_loads_is_executed_here() {
     let mac = mac(Profile::M4_26);

@@ -62,7 +62,7 @@ impl Mac {
         build(&mut code);
         let ram = Arc::new(Region::new(RAM).unwrap());
         ram.write(0, &code.bytes()).unwrap();
-        vm.map(RAM_BASE, ram, Prot::ReadWrite).unwrap();
+        vm.map(RAM_BASE, Arc::clone(&ram), Prot::ReadWrite).unwrap();
         let mut vcpu = vm.bind_vcpu(VcpuId(0)).unwrap();
         let mut core = CoreRegs {
             pc: RAM_BASE.0,
@@ -70,7 +70,7 @@ impl Mac {
         };
         core.x[1] = DEVICE.0;
         vcpu.set_core(&core).unwrap();
-        Guest { vcpu, vm }
+        Guest { vcpu, vm, ram }
     }
 }
 
@@ -89,6 +89,7 @@ pub struct Guest {
     // The vCPU goes before its VM.
     pub vcpu: Box<dyn Vcpu>,
     pub vm: Box<dyn Vm>,
+    pub ram: Arc<Region>,
 }
 
 impl Guest {

@@ -8,6 +8,7 @@ mod identity;
 mod kicks;
 mod mac;
 mod memory;
+mod program;
 mod refusals;
 mod registers;
 mod time;

@@ -1,15 +1,19 @@
 //! Timers, the counter, and the host's sleep.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use aarch64::state::CounterState;
+use aarch64::machine::RAM_BASE;
+use aarch64::state::{CoreRegs, CounterState};
 use aarch64::timer::CTL_ENABLE;
-use aarch64::{Saved, SysReg, VcpuId};
-use armlet_tests::bare::asm::X;
+use aarch64::{Saved, Size, SysReg, VcpuId};
+use armlet_tests::bare::asm::{Asm, X};
 use hv_backend::api::{Exit, Resume};
-use hvf_sim::{Fault, Profile, inject};
+use hv_backend::hvf::abi::reason;
+use hvf_sim::{Fault, Profile, Scripted, inject, script};
+use memory::{Prot, Region};
 
-use crate::mac::{Guest, mac};
+use crate::mac::{DEV, Guest, mac};
 
 const CNTPCT: SysReg = SysReg::new(3, 3, 14, 0, 1);
 const CNTVCT: SysReg = SysReg::new(3, 3, 14, 0, 2);
@@ -65,6 +69,36 @@ fn a_timer_that_was_met_while_the_guest_waited_is_told_before_the_guest_runs() {
 }
 
 #[test]
+fn an_exit_for_no_known_reason_may_have_been_the_timer() {
+    let mac = mac(Profile::M1_13);
+    let ctl = Saved::CntvCtlEl0.sysreg();
+    let mut guest = mac.guest(|asm| {
+        asm.mov(X(9), 1).msr(ctl, X(9));
+        asm.store(Size::B, X(9), DEV, 0).stay();
+    });
+    inject(Fault::LateTimer(24_000_000 * 1000));
+    assert!(matches!(guest.go(), Exit::MmioWrite { .. }));
+    script(0, [Scripted::bare(reason::UNKNOWN)]);
+    assert_eq!(guest.go(), Exit::Timer);
+}
+
+#[test]
+fn a_timer_that_the_framework_notices_late_is_late_and_not_lost() {
+    const DELAY: u64 = 24_000_000 / 20;
+    let mac = mac(Profile::M2_15);
+    let ctl = Saved::CntvCtlEl0.sysreg();
+    let mut guest = mac.guest(|asm| {
+        asm.mov(X(9), 1).msr(ctl, X(9)).stay();
+    });
+    inject(Fault::LateTimer(DELAY));
+    let cval = guest.vm.counter().value + 24_000_000 / 100;
+    set(&mut guest, Saved::CntvCvalEl0, cval);
+    assert_eq!(guest.go(), Exit::Timer);
+    let late = guest.vm.counter().value - cval;
+    assert!(late >= DELAY, "{late} ticks");
+}
+
+#[test]
 fn the_physical_timer_works_without_the_frameworks_gic() {
     let mac = mac(Profile::M2_15);
     let (ctl, cval) = (Saved::CntpCtlEl0.sysreg(), Saved::CntpCvalEl0.sysreg());
@@ -83,6 +117,46 @@ fn the_physical_timer_works_without_the_frameworks_gic() {
     assert!(begin < guest.x(3), "it is not met yet");
     assert_eq!(guest.go(), Exit::Timer);
     assert!(guest.vm.counter().value >= guest.x(3));
+}
+
+#[test]
+fn the_alarm_rings_by_the_hosts_ticks_and_not_by_the_guests() {
+    let mac = mac(Profile::M4_26_1GHZ);
+    let mut guest = mac.guest(|asm| {
+        asm.stay();
+    });
+    let cval = guest.vm.counter().value + 1_000_000_000 / 5;
+    set(&mut guest, Saved::CntpCvalEl0, cval);
+    set(&mut guest, Saved::CntpCtlEl0, CTL_ENABLE);
+    let begin = Instant::now();
+    assert_eq!(guest.go(), Exit::Timer);
+    assert!(guest.vm.counter().value >= cval);
+    // As many ticks as the guest counts in that time are eight seconds.
+    assert!(begin.elapsed() < Duration::from_secs(6));
+}
+
+#[test]
+fn every_vcpu_has_the_same_counter() {
+    let mac = mac(Profile::M1_13);
+    let vm = mac.vm(2);
+    let mut code = Asm::new();
+    code.mrs(X(0), CNTVCT).hvc(0);
+    let ram = Arc::new(Region::new(0x4000).unwrap());
+    ram.write(0, &code.bytes()).unwrap();
+    vm.map(RAM_BASE, ram, Prot::ReadWrite).unwrap();
+    for id in [0, 1].map(VcpuId) {
+        let mut vcpu = vm.bind_vcpu(id).unwrap();
+        let core = CoreRegs {
+            pc: RAM_BASE.0,
+            ..CoreRegs::default()
+        };
+        vcpu.set_core(&core).unwrap();
+        let before = vm.counter().value;
+        while !matches!(vcpu.run(Resume::Done).unwrap(), Exit::Call { .. }) {}
+        let seen = vcpu.core().unwrap().x[0];
+        let after = vm.counter().value;
+        assert!((before..=after).contains(&seen), "{id}: {seen:#x}");
+    }
 }
 
 fn counter_of_guest(guest: &mut Guest) -> u64 {
