@@ -69,6 +69,10 @@ pub struct Run {
     /// leaves and Ctrl-A h helps [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
+    /// Whether the guest has a source of entropy: on, off, or bw=SIZE[,bw-burst=SIZE] for one that
+    /// gives no more bytes per second [default: on]
+    #[arg(long, value_name = "HOW")]
+    pub rng: Option<String>,
     /// Writes the device tree to this file and exits, without starting the guest
     #[arg(long, value_name = "PATH")]
     pub dump_dtb: Option<PathBuf>,
@@ -94,6 +98,7 @@ impl Run {
             cpu,
             counter_frequency,
             serial,
+            rng,
             dump_dtb,
             no_reboot,
             transport,
@@ -108,6 +113,7 @@ impl Run {
             cpu,
             counter_frequency,
             serial,
+            rng,
             no_reboot,
             transport,
         };

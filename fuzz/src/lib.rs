@@ -132,6 +132,13 @@ pub const TARGETS: &[Target] = &[
         longest: 1024,
         weight: 2,
     },
+    Target {
+        name: "virtio_mmio",
+        run: targets::virtio::virtio_mmio,
+        seeds: no_seeds,
+        longest: 1024,
+        weight: 6,
+    },
 ];
 
 /// For targets whose input is a list of operations: random bytes are as good a start as any.

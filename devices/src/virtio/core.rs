@@ -339,9 +339,15 @@ impl Core {
     #[must_use]
     pub fn save(&self) -> VirtioState {
         let negotiation = self.lock();
+        let broken = self.shared.broken.load(Ordering::SeqCst);
         let state = |(config, queue): (&QueueConfig, &QueueHandle)| QueueState {
             config: *config,
-            position: queue.position(),
+            // Nobody goes on with a queue before the reset that is needed.
+            position: if broken {
+                Position::default()
+            } else {
+                queue.position()
+            },
         };
         VirtioState {
             status: self.status_of(&negotiation),

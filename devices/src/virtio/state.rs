@@ -53,6 +53,14 @@ impl DeviceState {
 /// A state that no device can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadVirtioState {
+    /// Another number of devices.
+    #[error("the saved machine has {found} virtio devices, this one {expected}")]
+    Devices {
+        /// In the state.
+        found: usize,
+        /// In this machine.
+        expected: usize,
+    },
     /// It is of another device.
     #[error("the saved state of a {} is not for a {}", found.name(), expected.name())]
     Kind {

@@ -11,3 +11,4 @@ pub mod pci;
 pub mod peripherals;
 pub mod psci;
 pub mod state;
+pub mod virtio;

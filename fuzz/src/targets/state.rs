@@ -15,6 +15,7 @@ use devices::pl011::Pl011;
 use devices::pl031::Pl031State;
 use devices::pl061::Pl061State;
 use devices::serial::NullSink;
+use devices::virtio::DeviceKind as VirtioKind;
 use hv_backend::api::Hypervisor;
 use hv_backend::soft::Soft;
 use memory::Region;
@@ -26,7 +27,7 @@ use vmm::state::contract::{self, CpuContract};
 use vmm::state::{MachineContract, MachineState, Ram, Saved, SavedVcpu};
 
 use super::boot::TempFile;
-use super::{gic, pci, peripherals};
+use super::{gic, pci, peripherals, virtio};
 use crate::bytes::Bytes;
 
 const RAM: Span = Span {
@@ -106,7 +107,7 @@ fn good(frequency: u64) -> MachineState {
         registers.core.pc = pc;
         SavedVcpu { registers, power }
     };
-    let devices = contract::devices(Transport::Pci);
+    let devices = contract::devices(Transport::Pci, &[VirtioKind::Entropy]);
     let bridge = PciHost::new(|_| IrqLine::unconnected(), Arc::new(Nowhere));
     MachineState {
         contract: MachineContract::of_machine(cpu, CPUS, RAM, frequency, 31, devices),
@@ -127,6 +128,7 @@ fn good(frequency: u64) -> MachineState {
         },
         gpio: Pl061State::default(),
         pci: Some(bridge.save()),
+        virtio: vec![virtio::slot_state()],
     }
 }
 
@@ -140,8 +142,9 @@ fn damage(state: &mut MachineState, bytes: &mut Bytes<'_>) {
         rtc,
         gpio,
         pci,
+        virtio,
     } = state;
-    match bytes.below(16) {
+    match bytes.below(18) {
         0 => damage_contract(contract, bytes),
         1 => counter.value = bytes.value(),
         2 => counter.frequency ^= bytes.value(),
@@ -154,6 +157,10 @@ fn damage(state: &mut MachineState, bytes: &mut Bytes<'_>) {
             Some(state) if bytes.below(4) != 0 => pci::damage(state, bytes),
             Some(_) | None => *pci = None,
         },
+        9 => drop(virtio.pop()),
+        10..=12 => virtio
+            .iter_mut()
+            .for_each(|slot| virtio::damage(slot, bytes)),
         _ => {
             let index = bytes.below(vcpus.len() as u64 + 1) as usize;
             if let Some(vcpu) = vcpus.get_mut(index) {

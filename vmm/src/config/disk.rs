@@ -73,7 +73,6 @@ impl OptionList for DiskConfig {
 
     fn read(options: &Options) -> Result<Self, OptionError> {
         let new = Self::new(options.required::<PathBuf>("path")?);
-        let bandwidth = |key| options.value::<NonZeroSize>(key);
         let operations = |key| options.value::<NonZeroU64>(key);
         Ok(Self {
             format: options.value("format")?.unwrap_or(new.format),
@@ -82,11 +81,7 @@ impl OptionList for DiskConfig {
             cache: options.value("cache")?.unwrap_or(new.cache),
             discard: options.flag("discard")?.unwrap_or(new.discard),
             iops: limit("iops", operations("iops")?, operations("iops-burst")?)?,
-            bandwidth: limit(
-                "bw",
-                bandwidth("bw")?.map(|size| size.0),
-                bandwidth("bw-burst")?.map(|size| size.0),
-            )?,
+            bandwidth: bandwidth(options)?,
             queues: options.value("queues")?,
             ..new
         })
@@ -258,6 +253,15 @@ fn limit(
         (None, None) => Ok(None),
         (None, Some(_)) => Err(OptionError::Missing(key)),
     }
+}
+
+/// The limit of bytes that `bw` and `bw-burst` give.
+pub(super) fn bandwidth(options: &Options) -> Result<Option<Limit>, OptionError> {
+    let size = |key| {
+        let size = options.value::<NonZeroSize>(key)?;
+        Ok::<_, OptionError>(size.map(|size| size.0))
+    };
+    limit("bw", size("bw")?, size("bw-burst")?)
 }
 
 /// A size that is not zero.

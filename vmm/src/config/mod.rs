@@ -15,6 +15,7 @@ mod cpu;
 pub mod disk;
 mod memory;
 pub mod options;
+pub mod rng;
 mod serial;
 mod settings;
 mod size;
@@ -59,6 +60,8 @@ pub struct MachineConfig {
     pub counter_frequency: FrequencyChoice,
     /// Where the serial port goes.
     pub serial: Serial,
+    /// Its source of entropy.
+    pub rng: rng::Rng,
     /// What a reset does.
     pub on_reset: OnReset,
     /// What virtio devices sit behind.

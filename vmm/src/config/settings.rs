@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use hv_backend::Choice;
 
+use super::rng::Rng;
 use super::{
     ConfigError, CpuChoice, CpuCount, FrequencyChoice, MAX_CMDLINE, MachineConfig, RamSize, Serial,
     Transport, ValueError,
@@ -32,6 +33,8 @@ pub struct RawConfig {
     pub counter_frequency: Option<String>,
     /// Where the serial port goes.
     pub serial: Option<String>,
+    /// Its source of entropy.
+    pub rng: Option<String>,
     /// Whether a reset ends the machine.
     pub no_reboot: Option<bool>,
     /// What virtio devices sit behind.
@@ -59,6 +62,8 @@ pub struct Settings {
     pub counter_frequency: Option<FrequencyChoice>,
     /// Where the serial port goes.
     pub serial: Option<Serial>,
+    /// Its source of entropy.
+    pub rng: Option<Rng>,
     /// Whether a reset ends the machine.
     pub no_reboot: Option<bool>,
     /// What virtio devices sit behind.
@@ -94,6 +99,7 @@ impl TryFrom<RawConfig> for Settings {
             cpu,
             counter_frequency,
             serial,
+            rng,
             no_reboot,
             transport,
         } = raw;
@@ -107,6 +113,7 @@ impl TryFrom<RawConfig> for Settings {
             cpu: flag("cpu", cpu)?,
             counter_frequency: flag("counter-frequency", counter_frequency)?,
             serial: flag("serial", serial)?,
+            rng: flag("rng", rng)?,
             no_reboot,
             transport: flag("transport", transport)?,
         })
@@ -139,6 +146,7 @@ impl Settings {
             cpu,
             counter_frequency,
             serial,
+            rng,
             no_reboot,
             transport,
         } = self;
@@ -152,6 +160,7 @@ impl Settings {
             cpu: cpu.or(base.cpu),
             counter_frequency: counter_frequency.or(base.counter_frequency),
             serial: serial.or(base.serial),
+            rng: rng.or(base.rng),
             no_reboot: no_reboot.or(base.no_reboot),
             transport: transport.or(base.transport),
         }
@@ -172,6 +181,7 @@ impl TryFrom<Settings> for MachineConfig {
             cpu,
             counter_frequency,
             serial,
+            rng,
             no_reboot,
             transport,
         } = settings;
@@ -186,6 +196,7 @@ impl TryFrom<Settings> for MachineConfig {
             cpu: cpu.unwrap_or_default(),
             counter_frequency: counter_frequency.unwrap_or_default(),
             serial: serial.unwrap_or_default(),
+            rng: rng.unwrap_or_default(),
             on_reset: match no_reboot {
                 Some(true) => OnReset::End,
                 Some(false) | None => OnReset::Restart,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use devices::clock::{Alarm, Clock};
+use devices::clock::{Alarm, Clock, Monotonic};
 
 use super::thread;
 
@@ -21,6 +21,25 @@ impl Clock for WallClock {
         SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
+    }
+}
+
+/// Time since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Uptime(Instant);
+
+impl Uptime {
+    /// No time has passed yet.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it is no value but a moment")]
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Monotonic for Uptime {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Host services: the only place that starts threads, reads clocks, and touches terminals, file
 //! descriptors and signals.
 
+pub mod bell;
 pub mod clock;
 pub mod random;
 pub mod signals;

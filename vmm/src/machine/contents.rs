@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use aarch64::machine::{self, Span};
-use devicetree::{Chosen, Machine, Seeds};
+use devicetree::{Chosen, Machine, Seeds, VirtioMmio};
 use memory::Layout;
 
+use super::virtio::{place, wanted};
 use super::{StartError, pci};
 use crate::boot::Boot;
 use crate::config::{MachineConfig, Serial, Transport};
@@ -24,6 +25,7 @@ pub struct Contents {
     vcpus: u16,
     ram: Span,
     transport: Transport,
+    virtio: u16,
 }
 
 impl Contents {
@@ -60,6 +62,7 @@ impl Contents {
             vcpus: cpus.get(),
             ram,
             transport: *transport,
+            virtio: u16::try_from(wanted(config).len()).unwrap_or(u16::MAX),
         })
     }
 
@@ -92,13 +95,19 @@ impl Contents {
             vcpus: self.vcpus,
             memory: vec![self.ram],
             chosen,
-            virtio_mmio: Vec::new(),
+            virtio_mmio: (0..self.virtio).map(slot).collect(),
             pcie: pci::description(self.transport),
         };
         machine
             .to_fdt()
             .map_err(|error| StartError::Input(chain(&error)))
     }
+}
+
+/// Slot `n` of virtio-mmio.
+fn slot(n: u16) -> VirtioMmio {
+    let (span, intid) = place(n);
+    VirtioMmio { span, intid }
 }
 
 /// Whether `path` is one of the files the guest starts from, and so must not be written.

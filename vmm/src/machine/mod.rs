@@ -5,7 +5,7 @@
 //! |---|---|
 //! | the vCPUs, their threads, the life of the machine | [`crate::fleet`], [`crate::vcpu`], [`crate::coordinator`] |
 //! | the CPU model | `cpu` |
-//! | RAM, devices, GIC: what exits reach | `platform`, `interrupts`, `pci` |
+//! | RAM, devices, GIC: what exits reach | `platform`, `interrupts`, `virtio`, `pci` |
 //! | saving it, and making one from what was saved | `snapshot`, with [`crate::state`] |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
 //! | the serial port's other end | [`crate::console`] |
@@ -16,6 +16,7 @@ mod interrupts;
 mod pci;
 mod platform;
 mod snapshot;
+mod virtio;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub use contents::starts_from;
 use platform::{Platform, Wiring};
 pub use snapshot::Saver;
 use snapshot::Shape;
+use virtio::Wanted;
+pub(crate) use virtio::place;
 
 /// Why a machine cannot start. One line each, naming the thing and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,6 +128,7 @@ impl Machine {
         contents: Contents,
         saved: Option<Saved>,
     ) -> Result<Self, StartError> {
+        let wanted = virtio::wanted(&config);
         let MachineConfig {
             cpus,
             memory,
@@ -144,10 +148,11 @@ impl Machine {
             ram: contents.ram(),
             address_bits: vm_config.address_bits,
             transport,
+            virtio: wanted.iter().map(Wanted::kind).collect(),
         };
         if let Some(saved) = &saved {
             let asked = (cpu, vm_config.counter_frequency);
-            let fits = snapshot::check(&saved.state.contract, shape, asked, caps);
+            let fits = snapshot::check(&saved.state.contract, &shape, asked, caps);
             cpu = fits.map_err(|error| StartError::Input(chain(&error)))?;
             vm_config.counter_frequency = Some(saved.state.contract.counter_frequency);
         }
@@ -163,6 +168,7 @@ impl Machine {
             serial: sink,
             alarms: &alarms,
             transport,
+            virtio: &wanted,
         };
         let platform = Arc::new(Platform::new(wiring, contents)?);
         let start = match saved {
@@ -198,7 +204,7 @@ impl Machine {
         Saver {
             control: self.control.clone(),
             platform: self.platform.clone(),
-            shape: self.shape,
+            shape: self.shape.clone(),
         }
     }
 

@@ -10,12 +10,14 @@ use devices::pl011::Pl011;
 use devices::pl031::Pl031;
 use devices::pl061::Pl061;
 use devices::serial::SerialSink;
+use devices::virtio::GuestRam;
 use memory::{Layout, Prot, Region};
 
 use super::StartError;
 use super::contents::Contents;
 use super::interrupts::Interrupts;
 use super::pci::{self, Bridge};
+use super::virtio::{VirtioSlots, Wanted};
 use crate::board::Board;
 use crate::config::Transport;
 use crate::fleet::Fleet;
@@ -31,6 +33,8 @@ pub struct Wiring<'a> {
     pub alarms: &'a Alarms,
     /// What virtio devices sit behind.
     pub transport: Transport,
+    /// The virtio devices, in their order.
+    pub virtio: &'a [Wanted],
 }
 
 /// The machine around the vCPUs.
@@ -45,9 +49,10 @@ pub struct Platform {
     pub(super) rtc: Arc<Pl031>,
     pub(super) gpio: Arc<Pl061>,
     pub(super) pci: Bridge,
+    pub(super) virtio: VirtioSlots,
     alarms: AlarmHolder,
     // State.
-    ram: Mutex<Layout>,
+    ram: Arc<GuestRam>,
     power_on: Mutex<PowerOn>,
 }
 
@@ -69,6 +74,7 @@ impl Platform {
             serial,
             alarms,
             transport,
+            virtio,
         } = wiring;
         let interrupts = Interrupts::new(&fleet);
         let line = |intid| interrupts.line(intid);
@@ -83,8 +89,10 @@ impl Platform {
         let ringing = gpio.clone();
         alarm.rings(move || ringing.on_alarm());
         let pci = pci::bridge(transport, &interrupts).map(Arc::new);
+        let ram = Arc::new(GuestRam::default());
+        let virtio = VirtioSlots::new(virtio, &ram, &fleet, line)?;
         let bus = build_bus(
-            (&interrupts, &pci),
+            (&interrupts, &pci, &virtio),
             [
                 ("UART", machine::UART, uart.clone()),
                 ("RTC", machine::RTC, rtc.clone()),
@@ -101,8 +109,9 @@ impl Platform {
             rtc,
             gpio,
             pci,
+            virtio,
             alarms: alarms.holder(),
-            ram: Mutex::default(),
+            ram,
             power_on: Mutex::new(PowerOn::Used),
         })
     }
@@ -134,7 +143,7 @@ impl Platform {
             .vm()
             .map(base, region, Prot::ReadWrite)
             .map_err(host)?;
-        *self.ram() = layout.clone();
+        self.set_ram(layout.clone());
         Ok(layout)
     }
 
@@ -148,6 +157,7 @@ impl Platform {
             rtc,
             gpio,
             pci,
+            virtio,
             alarms: _,
             ram: _,
             power_on: _,
@@ -158,6 +168,7 @@ impl Platform {
         if let Some(pci) = pci {
             pci.reset();
         }
+        virtio.reset();
         let host = |error| StartError::Host(chain(&error));
         interrupts.reset().map_err(host)?;
         // New memory rather than zeros written: the host gets back what the guest had touched.
@@ -166,8 +177,13 @@ impl Platform {
     }
 
     /// RAM as it is mapped.
-    pub fn ram(&self) -> MutexGuard<'_, Layout> {
-        self.ram.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn ram(&self) -> Arc<Layout> {
+        self.ram.get()
+    }
+
+    /// RAM is mapped so from now on.
+    pub(super) fn set_ram(&self, layout: Layout) {
+        self.ram.set(Arc::new(layout));
     }
 
     fn how_far(&self) -> MutexGuard<'_, PowerOn> {
@@ -176,7 +192,7 @@ impl Platform {
 }
 
 fn build_bus<const N: usize>(
-    (interrupts, pci): (&Interrupts, &Bridge),
+    (interrupts, pci, virtio): (&Interrupts, &Bridge, &VirtioSlots),
     devices: [(&'static str, Span, Arc<dyn MmioDevice>); N],
 ) -> Result<Bus, BusError> {
     let mut bus = Bus::new();
@@ -184,6 +200,7 @@ fn build_bus<const N: usize>(
     if let Some(pci) = pci {
         pci.attach(&mut bus)?;
     }
+    virtio.attach(&mut bus)?;
     for (name, span, device) in devices {
         bus.insert(name, span, device)?;
     }
@@ -219,7 +236,9 @@ impl Board for Platform {
         self.uart.hold(stopped);
         if stopped {
             self.alarms.hold();
+            self.virtio.hold();
         } else {
+            self.virtio.release();
             // The real-time clock went on: it may be time for its alarm.
             self.rtc.on_alarm();
             self.alarms.release();

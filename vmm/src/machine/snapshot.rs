@@ -10,6 +10,7 @@ use std::sync::Arc;
 use aarch64::cpu_model::CpuModel;
 use aarch64::machine::Span;
 use devices::pci::InvalidPciState;
+use devices::virtio::DeviceKind as VirtioKind;
 use hv_backend::api::Caps;
 use memory::{Mapping, Prot};
 
@@ -30,13 +31,15 @@ pub struct Saver {
 }
 
 /// What of a machine's contract is not the same for all machines.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     pub cpu: CpuModel,
     pub vcpus: u16,
     pub ram: Span,
     pub address_bits: u8,
     pub transport: Transport,
+    /// The virtio devices, in their order.
+    pub virtio: Vec<VirtioKind>,
 }
 
 impl Saver {
@@ -70,7 +73,7 @@ impl fmt::Debug for Saver {
 /// What differs.
 pub fn check(
     saved: &MachineContract,
-    shape: Shape,
+    shape: &Shape,
     (choice, frequency): (CpuChoice, Option<u64>),
     caps: &Caps,
 ) -> Result<CpuChoice, RestoreError> {
@@ -89,14 +92,16 @@ pub fn check(
         ram,
         address_bits: _,
         transport,
+        virtio,
     } = shape;
     let frequency =
         frequency.unwrap_or_else(|| match caps.gives_frequency(saved.counter_frequency) {
             true => saved.counter_frequency,
             false => caps.counter_frequency,
         });
-    let (bits, devices) = (caps.address_bits, contract::devices(transport));
-    let here = MachineContract::of_machine(cpu, vcpus, ram, frequency, bits, devices);
+    let bits = caps.address_bits;
+    let devices = contract::devices(*transport, virtio);
+    let here = MachineContract::of_machine(cpu, *vcpus, *ram, frequency, bits, devices);
     contract::check(saved, &here)?;
     Ok(CpuChoice::Only(model))
 }
@@ -109,12 +114,13 @@ impl Platform {
             ram,
             address_bits: bits,
             transport,
+            virtio,
         } = shape;
         let counter = standing.counter;
         let vcpus = vcpus::save(standing, cpu)?;
         let processor = vcpus::processor(standing, cpu)?;
         let frequency = counter.frequency;
-        let devices = contract::devices(transport);
+        let devices = contract::devices(transport, &virtio);
         let contract = MachineContract::of_machine(processor, count, ram, frequency, bits, devices);
         let mut gic = self.interrupts.save().map_err(SaveError::Gic)?;
         vcpus::set_timer_wires(&mut gic, &vcpus, counter);
@@ -127,8 +133,9 @@ impl Platform {
             rtc: self.rtc.save(),
             gpio: self.gpio.save(),
             pci: self.pci.as_ref().map(|pci| pci.save()),
+            virtio: self.virtio.save(),
         };
-        let layout = self.ram().clone();
+        let layout = self.ram();
         let region = |mapping: &Mapping| Ram {
             gpa: mapping.gpa,
             region: mapping.region.clone(),
@@ -149,6 +156,7 @@ impl Platform {
             rtc,
             gpio,
             pci,
+            virtio,
         } = state;
         let refuse = |error: RestoreError| StartError::Input(chain(&error));
         vcpus::check(&vcpus, contract.vcpus).map_err(refuse)?;
@@ -174,6 +182,9 @@ impl Platform {
                 return Err(refuse(InvalidPciState::Devices.into()));
             }
         }
+        self.virtio
+            .restore(&virtio)
+            .map_err(|error| refuse(error.into()))?;
         let set: Set = Box::new(move |standing| {
             let cpu = &contract.cpu;
             let set = vcpus::restore(standing, &vcpus, cpu.model);
@@ -195,7 +206,7 @@ impl Platform {
         let prot = Prot::ReadWrite;
         for Ram { gpa, region } in ram {
             let layout = self.ram().with(gpa, region.clone(), prot);
-            *self.ram() = layout.map_err(|error| StartError::Input(error.to_string()))?;
+            self.set_ram(layout.map_err(|error| StartError::Input(error.to_string()))?);
             let mapped = self.fleet.vm().map(gpa, region, prot);
             mapped.map_err(|error| StartError::Host(chain(&error)))?;
         }

@@ -6,11 +6,13 @@
 use aarch64::cpu_model::CpuModel;
 use aarch64::machine::{self, Span};
 use aarch64::{Gpa, Intid, SysReg};
+use devices::virtio::DeviceKind as VirtioKind;
 
 use crate::config::Transport;
+use crate::machine::place;
 
 /// The version of [`MachineState`](super::MachineState) that this program writes, and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The shape of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub enum DeviceKind {
     Gpio,
     /// PCIe host bridge.
     PciHost,
+    /// A virtio device behind the MMIO transport.
+    Virtio(VirtioKind),
 }
 
 impl DeviceKind {
@@ -79,6 +83,7 @@ impl DeviceKind {
             Self::Rtc => "PL031 real-time clock",
             Self::Gpio => "PL061 GPIO",
             Self::PciHost => "PCIe host bridge",
+            Self::Virtio(kind) => kind.name(),
         }
     }
 }
@@ -94,7 +99,7 @@ pub struct DeviceContract {
     pub intid: Intid,
 }
 
-/// The devices of every machine.
+/// The devices of every machine, beside its virtio devices.
 pub const DEVICES: [DeviceContract; 3] = [
     DeviceContract {
         kind: DeviceKind::Uart,
@@ -121,14 +126,19 @@ pub const BRIDGE: DeviceContract = DeviceContract {
     intid: machine::PCIE_INTX_INTID,
 };
 
-/// The devices of a machine whose virtio devices sit behind `transport`.
+/// The devices of a machine with these virtio devices, behind `transport`.
 #[must_use]
-pub fn devices(transport: Transport) -> Vec<DeviceContract> {
+pub fn devices(transport: Transport, virtio: &[VirtioKind]) -> Vec<DeviceContract> {
     let bridge = match transport {
         Transport::Pci => Some(BRIDGE),
         Transport::Mmio => None,
     };
-    DEVICES.into_iter().chain(bridge).collect()
+    let slots = (0..).zip(virtio).map(|(n, kind)| {
+        let (at, intid) = place(n);
+        let kind = DeviceKind::Virtio(*kind);
+        DeviceContract { kind, at, intid }
+    });
+    DEVICES.into_iter().chain(bridge).chain(slots).collect()
 }
 
 /// The interrupt controller of every machine.
@@ -378,7 +388,9 @@ mod tests {
             model: CpuModel::Host,
             id_registers: vec![(FEATURE, 5)],
         };
-        MachineContract::of_machine(cpu, 2, RAM, 62_500_000, 36, devices(Transport::Pci))
+        let virtio = [VirtioKind::Block, VirtioKind::Entropy];
+        let devices = devices(Transport::Pci, &virtio);
+        MachineContract::of_machine(cpu, 2, RAM, 62_500_000, 36, devices)
     }
 
     fn refusal(change: impl FnOnce(&mut MachineContract)) -> String {
@@ -420,7 +432,18 @@ mod tests {
                 refusal(|c| c.devices[1].intid = Intid(99)),
                 "real-time clock",
             ),
-            (refusal(|c| c.devices.truncate(2)), "GPIO"),
+            (
+                refusal(|c| c.devices.retain(|d| d.kind != DeviceKind::Gpio)),
+                "GPIO",
+            ),
+            (
+                refusal(|c| c.devices.truncate(5)),
+                "virtio entropy source at",
+            ),
+            (
+                refusal(|c| c.devices[4].kind = DeviceKind::Virtio(VirtioKind::Vsock)),
+                "its virtio socket device at",
+            ),
             (refusal(|c| c.vcpus = 3), "3 CPUs, here there are 2"),
         ] {
             assert!(refused.contains(name), "{refused}: no {name}");

@@ -22,7 +22,8 @@
 //! - timers: their registers and the counter; what follows from these is not saved, or worked out
 //!   anew ([`vcpus::set_timer_wires`]);
 //! - input that the guest has not read: the UART's FIFO. What it sent has left the machine: whoever
-//!   ends that machine writes it out.
+//!   ends that machine writes it out;
+//! - requests to virtio devices: nowhere, they are finished or put back before the devices are held.
 //!
 //! To add a device: a field in [`MachineState`] and a row in [`contract::devices`]; the compiler
 //! finds the rest, since nothing here is taken apart with `..`.
@@ -40,6 +41,8 @@ use devices::pci::{InvalidPciState, PciState};
 use devices::pl011::{BadPl011State, Pl011State};
 use devices::pl031::Pl031State;
 use devices::pl061::Pl061State;
+use devices::virtio::BadVirtioState;
+use devices::virtio::mmio::MmioState;
 use hv_backend::api::HostError;
 use memory::Region;
 
@@ -66,6 +69,8 @@ pub struct MachineState {
     pub gpio: Pl061State,
     /// The PCIe host bridge and its functions, if there is one.
     pub pci: Option<PciState>,
+    /// The virtio devices, by slot.
+    pub virtio: Vec<MmioState>,
 }
 
 /// A vCPU that stands still.
@@ -194,6 +199,9 @@ pub enum RestoreError {
     /// The PCIe host bridge.
     #[error(transparent)]
     Pci(#[from] InvalidPciState),
+    /// A virtio device.
+    #[error(transparent)]
+    Virtio(#[from] BadVirtioState),
     /// The host's kernel does not take the interrupt controller's state.
     #[error("cannot restore the interrupt controller")]
     KernelGic(#[source] HostError),

@@ -1,4 +1,5 @@
-//! The one interrupt of a slot: a level that is high while a cause is not acknowledged.
+//! The one interrupt of a slot: a level that is high while a cause is not acknowledged. Device
+//! trees call it edge-triggered, as QEMU's do, so it falls at each acknowledgement.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,8 @@ impl SlotInterrupt {
     pub fn acknowledge(&self, causes: u32) {
         let mut now = self.lock();
         *now &= !causes;
+        self.line.set(false);
+        // The input may be edge-triggered: what came meanwhile and was not acknowledged is an edge.
         self.line.set(*now != 0);
     }
 
