@@ -63,7 +63,7 @@ pub(super) const UNREAD: [&str; 17] = [
 ];
 
 /// Files, with their permissions.
-pub(super) const FILES: [(&str, u32, &str); 25] = [
+pub(super) const FILES: [(&str, u32, &str); 27] = [
     (
         "usr/lib/armlet/agent",
         0o755,
@@ -143,10 +143,22 @@ pub(super) const FILES: [(&str, u32, &str); 25] = [
         0o644,
         "[Login]\nHandlePowerKey=poweroff\nNAutoVTs=0\n",
     ),
+    (
+        "etc/systemd/system/service.d/plain.conf",
+        0o644,
+        include_str!("../../files/rootfs/plain.conf"),
+    ),
+    (
+        "etc/systemd/system/systemd-udev-trigger.service.d/few.conf",
+        0o644,
+        include_str!("../../files/rootfs/few.conf"),
+    ),
 ];
 
 /// Symbolic links: name and target.
-pub(super) const LINKS: [(&str, &str); 5] = [
+pub(super) const LINKS: [(&str, &str); 6] = [
+    // Nobody but root logs in.
+    ("etc/tmpfiles.d/systemd-nologin.conf", "/dev/null"),
     (
         "etc/systemd/system/default.target",
         "/lib/systemd/system/multi-user.target",
@@ -161,12 +173,14 @@ pub(super) const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Units that do nothing for this guest but take time.
-pub(super) const MASKED: [&str; 28] = [
+pub(super) const MASKED: [&str; 34] = [
     "dev-hugepages.mount",
     "dev-mqueue.mount",
     "e2scrub_all.timer",
     "getty.target",
     "kmod-static-nodes.service",
+    "modprobe@.service",
+    "modprobe@drm.service",
     "proc-sys-fs-binfmt_misc.automount",
     "sys-fs-fuse-connections.mount",
     "sys-kernel-config.mount",
@@ -185,11 +199,44 @@ pub(super) const MASKED: [&str; 28] = [
     "systemd-pcrphase.service",
     "systemd-pstore.service",
     "systemd-repart.service",
+    "systemd-random-seed.service",
+    "systemd-sysctl.service",
     "systemd-sysusers.service",
     "systemd-tmpfiles-clean.timer",
+    "systemd-tmpfiles-setup-dev.service",
     "systemd-update-utmp-runlevel.service",
     "systemd-update-utmp.service",
     "systemd-remount-fs.service",
+    "systemd-user-sessions.service",
+];
+
+/// Rules of udev for devices that the guest has not.
+pub(super) const MASKED_RULES: [&str; 25] = [
+    "55-dm.rules",
+    "60-autosuspend.rules",
+    "60-cdrom_id.rules",
+    "60-drm.rules",
+    "60-fido-id.rules",
+    "60-infiniband.rules",
+    "60-persistent-alsa.rules",
+    "60-persistent-storage-dm.rules",
+    "60-persistent-storage-tape.rules",
+    "60-persistent-v4l.rules",
+    "60-sensor.rules",
+    "64-btrfs.rules",
+    "70-camera.rules",
+    "70-joystick.rules",
+    "70-memory.rules",
+    "70-mouse.rules",
+    "70-touchpad.rules",
+    "70-uaccess.rules",
+    "71-seat.rules",
+    "73-seat-late.rules",
+    "75-probe_mtd.rules",
+    "78-sound-card.rules",
+    "81-net-dhcp.rules",
+    "95-dm-notify.rules",
+    "96-e2scrub.rules",
 ];
 
 /// Generators likewise: each is a program that runs before the first unit. The login on the console

@@ -52,6 +52,9 @@ fn configure(tree: &Path) -> Result<(), Error> {
     for unit in config::MASKED {
         link(tree, &format!("etc/systemd/system/{unit}"), "/dev/null")?;
     }
+    for rules in config::MASKED_RULES {
+        link(tree, &format!("etc/udev/rules.d/{rules}"), "/dev/null")?;
+    }
     for generator in config::MASKED_GENERATORS {
         link(
             tree,
