@@ -21,7 +21,7 @@ pub struct Tool {
 
 /// What the tests and benchmarks use beyond Rust. All are optional: without one, what needs it is
 /// skipped and says so.
-pub const TOOLS: [Tool; 13] = [
+pub const TOOLS: [Tool; 15] = [
     tool(
         "qemu-aarch64",
         "qemu-user",
@@ -57,6 +57,18 @@ pub const TOOLS: [Tool; 13] = [
         "libc6-dev-arm64-cross",
         None,
         "links guest programs",
+    ),
+    tool(
+        "/sbin/mke2fs",
+        "e2fsprogs",
+        None,
+        "makes and checks the guests' file systems",
+    ),
+    tool(
+        "xz",
+        "xz-utils",
+        Some("xz"),
+        "unpacks the modules of guests' kernels",
     ),
     tool(
         "openssl",
