@@ -3,7 +3,7 @@
 use super::{Request, present, toolchain};
 use crate::error::Error;
 use crate::host;
-use guests::Store;
+use guests::{Kernel, Store};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -61,11 +61,8 @@ pub fn run(
         .arg(format!(
             "console=ttyAMA0 quiet panic=-1 armlet.do=kvm_host{mode}"
         ))
-        .arg("-serial")
-        .arg(format!("file:{}", log.display()))
-        .args(["-device", "virtio-serial-pci", "-device"])
-        .args(["virtconsole,chardev=output", "-chardev"])
-        .arg("stdio,id=output,signal=off");
+        .args(["-chardev", "stdio,id=output,signal=off"])
+        .args(consoles(request.kernel, &log));
     let status = watch(&mut qemu, request.limit, output);
     fs::remove_file(initramfs)?;
     status?.ok_or_else(|| {
@@ -74,6 +71,24 @@ pub fn run(
             log.display()
         ))
     })
+}
+
+/// Where the kernel's log and the command's output go. A kernel whose virtio console is a module has
+/// the serial port for both.
+fn consoles(kernel: Kernel, log: &Path) -> Vec<String> {
+    let log = format!("file:{}", log.display());
+    let words: &[&str] = match kernel {
+        Kernel::V6_12Cloud => &[
+            "-serial",
+            &log,
+            "-device",
+            "virtio-serial-pci",
+            "-device",
+            "virtconsole,chardev=output",
+        ],
+        Kernel::V6_1Cloud | Kernel::V6_1Generic => &["-serial", "chardev:output"],
+    };
+    words.iter().map(|&word| word.to_owned()).collect()
 }
 
 /// The command as a script: every word quoted.
