@@ -43,6 +43,9 @@ mod state;
 pub mod testing;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -283,7 +283,8 @@ impl QueueHandle {
     /// Asks the driver for a kick at its next buffer; whether there is one already.
     pub(super) fn listen(&self) -> bool {
         let mut slot = self.lock();
-        let Some(live) = slot.as_mut() else {
+        let broken = self.0.shared.broken.load(Ordering::SeqCst);
+        let Some(live) = slot.as_mut().filter(|_| !broken) else {
             return false;
         };
         let more = live.queue.enable_notification(&*live.memory);

@@ -11,6 +11,9 @@ mod interrupt;
 pub mod spec;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
