@@ -133,6 +133,13 @@ pub const TARGETS: &[Target] = &[
         weight: 2,
     },
     Target {
+        name: "virtio_pci",
+        run: targets::virtio_pci::virtio_pci,
+        seeds: no_seeds,
+        longest: 2048,
+        weight: 4,
+    },
+    Target {
         name: "virtio_mmio",
         run: targets::virtio::virtio_mmio,
         seeds: no_seeds,

@@ -92,6 +92,9 @@ pub enum BadVirtioState {
         #[source]
         fault: RingFault,
     },
+    /// It is behind another transport.
+    #[error("the saved virtio device is behind another transport")]
+    Transport,
     /// Interrupts that it has not.
     #[error("the saved virtio device has interrupts that this one has not")]
     Vectors,

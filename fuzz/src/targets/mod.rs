@@ -12,3 +12,4 @@ pub mod peripherals;
 pub mod psci;
 pub mod state;
 pub mod virtio;
+pub mod virtio_pci;

@@ -10,7 +10,6 @@ use aarch64::state::{CounterState, VcpuState};
 use aarch64::{Gpa, Saved as SavedReg};
 use devices::gic::Gic;
 use devices::irq::IrqLine;
-use devices::pci::{MsiSink, PciHost};
 use devices::pl011::Pl011;
 use devices::pl031::Pl031State;
 use devices::pl061::Pl061State;
@@ -24,10 +23,10 @@ use vmm::machine::{Machine, StartError};
 use vmm::outcome::Outcome;
 use vmm::power::{Entry, Power};
 use vmm::state::contract::{self, CpuContract};
-use vmm::state::{MachineContract, MachineState, Ram, Saved, SavedVcpu};
+use vmm::state::{MachineContract, MachineState, Ram, Saved, SavedVcpu, SlotState};
 
 use super::boot::TempFile;
-use super::{gic, pci, peripherals, virtio};
+use super::{gic, pci, peripherals, virtio_pci};
 use crate::bytes::Bytes;
 
 const RAM: Span = Span {
@@ -89,13 +88,6 @@ fn run(data: &[u8]) -> Result<Outcome, StartError> {
     outcome
 }
 
-/// Where no message arrives.
-struct Nowhere;
-
-impl MsiSink for Nowhere {
-    fn signal(&self, _: u64, _: u32) {}
-}
-
 /// A machine that has just begun: CPU 0 on, CPU 1 off.
 fn good(frequency: u64) -> MachineState {
     let cpu = CpuContract {
@@ -108,7 +100,7 @@ fn good(frequency: u64) -> MachineState {
         SavedVcpu { registers, power }
     };
     let devices = contract::devices(Transport::Pci, &[VirtioKind::Entropy]);
-    let bridge = PciHost::new(|_| IrqLine::unconnected(), Arc::new(Nowhere));
+    let (bridge, function) = virtio_pci::fresh_states();
     MachineState {
         contract: MachineContract::of_machine(cpu, CPUS, RAM, frequency, 31, devices),
         counter: CounterState {
@@ -127,8 +119,8 @@ fn good(frequency: u64) -> MachineState {
             compared: 0,
         },
         gpio: Pl061State::default(),
-        pci: Some(bridge.save()),
-        virtio: vec![virtio::slot_state()],
+        pci: Some(bridge),
+        virtio: vec![SlotState::Pci(function)],
     }
 }
 
@@ -158,15 +150,20 @@ fn damage(state: &mut MachineState, bytes: &mut Bytes<'_>) {
             Some(_) | None => *pci = None,
         },
         9 => drop(virtio.pop()),
-        10..=12 => virtio
-            .iter_mut()
-            .for_each(|slot| virtio::damage(slot, bytes)),
+        10..=12 => virtio.iter_mut().for_each(|slot| damage_slot(slot, bytes)),
         _ => {
             let index = bytes.below(vcpus.len() as u64 + 1) as usize;
             if let Some(vcpu) = vcpus.get_mut(index) {
                 damage_vcpu(vcpu, bytes);
             }
         }
+    }
+}
+
+fn damage_slot(slot: &mut SlotState, bytes: &mut Bytes<'_>) {
+    match slot {
+        SlotState::Pci(function) => virtio_pci::damage(function, bytes),
+        SlotState::Mmio(_) => {}
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use aarch64::{Gpa, PAGE_SIZE, Size};
 use devices::bus::MmioDevice;
-use devices::virtio::entropy::{Entropy, EntropyState};
+use devices::virtio::entropy::Entropy;
 use devices::virtio::mmio::spec::reg;
 use devices::virtio::mmio::{MmioState, MmioTransport};
 use devices::virtio::testing::{
     Buffer, Descriptor, Driver, Manual, MmioRegisters, NoThreads, RAM_BASE, Recorder, ram,
 };
 use devices::virtio::{
-    DeviceState, Next, Position, QueueConfig, QueueState, RateLimit, VirtioState, spec::feature,
+    Next, Position, QueueConfig, QueueState, RateLimit, VirtioState, spec::feature,
 };
 use memory::Layout;
 
@@ -90,7 +90,7 @@ fn access(slot: &MmioTransport, bytes: &mut Bytes<'_>) {
     }
 }
 
-fn describe(driver: &Driver<MmioRegisters<'_>>, size: u16, bytes: &mut Bytes<'_>) {
+pub(super) fn describe<T>(driver: &Driver<T>, size: u16, bytes: &mut Bytes<'_>) {
     let at = match bytes.below(4) {
         0 => bytes.value(),
         1 => RAM_BASE + bytes.below(PAGES + 1) * PAGE_SIZE - bytes.below(32),
@@ -106,7 +106,7 @@ fn describe(driver: &Driver<MmioRegisters<'_>>, size: u16, bytes: &mut Bytes<'_>
 }
 
 /// Writes anywhere, rings and tables of descriptors among it.
-fn scribble(layout: &Layout, bytes: &mut Bytes<'_>) {
+pub(super) fn scribble(layout: &Layout, bytes: &mut Bytes<'_>) {
     let at = RAM_BASE + bytes.below(PAGES * PAGE_SIZE - 8);
     let value = bytes.value().to_le_bytes();
     layout.write(Gpa(at), &value).expect("it is in memory");
@@ -139,28 +139,8 @@ fn works_after_a_reset(guest: &Guest) {
     assert_eq!(driver.used(0), [(head.into(), 16)]);
 }
 
-/// A slot with an entropy source that was just reset.
-pub fn slot_state() -> MmioState {
-    MmioState {
-        device_features_sel: 0,
-        driver_features_sel: 0,
-        queue_sel: 0,
-        interrupts: 0,
-        virtio: VirtioState {
-            status: 0,
-            features: 0,
-            generation: 0,
-            queues: vec![QueueState {
-                config: QueueConfig::new(64),
-                position: Position::default(),
-            }],
-            device: DeviceState::Entropy(EntropyState {}),
-        },
-    }
-}
-
 /// Changes something in a saved slot.
-pub fn damage(slot: &mut MmioState, bytes: &mut Bytes<'_>) {
+fn damage(slot: &mut MmioState, bytes: &mut Bytes<'_>) {
     let MmioState {
         device_features_sel,
         driver_features_sel,
@@ -177,7 +157,7 @@ pub fn damage(slot: &mut MmioState, bytes: &mut Bytes<'_>) {
     }
 }
 
-fn damage_virtio(virtio: &mut VirtioState, bytes: &mut Bytes<'_>) {
+pub(super) fn damage_virtio(virtio: &mut VirtioState, bytes: &mut Bytes<'_>) {
     let VirtioState {
         status,
         features,

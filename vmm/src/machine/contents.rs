@@ -25,7 +25,7 @@ pub struct Contents {
     vcpus: u16,
     ram: Span,
     transport: Transport,
-    virtio: u16,
+    virtio_mmio: u16,
 }
 
 impl Contents {
@@ -62,7 +62,10 @@ impl Contents {
             vcpus: cpus.get(),
             ram,
             transport: *transport,
-            virtio: u16::try_from(wanted(config).len()).unwrap_or(u16::MAX),
+            virtio_mmio: match transport {
+                Transport::Mmio => u16::try_from(wanted(config).len()).unwrap_or(u16::MAX),
+                Transport::Pci => 0,
+            },
         })
     }
 
@@ -95,7 +98,7 @@ impl Contents {
             vcpus: self.vcpus,
             memory: vec![self.ram],
             chosen,
-            virtio_mmio: (0..self.virtio).map(slot).collect(),
+            virtio_mmio: (0..self.virtio_mmio).map(slot).collect(),
             pcie: pci::description(self.transport),
         };
         machine
@@ -106,7 +109,7 @@ impl Contents {
 
 /// Slot `n` of virtio-mmio.
 fn slot(n: u16) -> VirtioMmio {
-    let (span, intid) = place(n);
+    let (span, intid) = place(Transport::Mmio, n);
     VirtioMmio { span, intid }
 }
 

@@ -17,7 +17,7 @@ use super::StartError;
 use super::contents::Contents;
 use super::interrupts::Interrupts;
 use super::pci::{self, Bridge};
-use super::virtio::{VirtioSlots, Wanted};
+use super::virtio::{Means, VirtioSlots, Wanted};
 use crate::board::Board;
 use crate::config::Transport;
 use crate::fleet::Fleet;
@@ -88,9 +88,16 @@ impl Platform {
         let gpio = Arc::new(Pl061::new(line(machine::GPIO_INTID), alarm.clone()));
         let ringing = gpio.clone();
         alarm.rings(move || ringing.on_alarm());
-        let pci = pci::bridge(transport, &interrupts).map(Arc::new);
+        let mut bridge = pci::bridge(transport, &interrupts);
         let ram = Arc::new(GuestRam::default());
-        let virtio = VirtioSlots::new(virtio, &ram, &fleet, line)?;
+        let means = Means {
+            ram: &ram,
+            fleet: &fleet,
+            interrupts: &interrupts,
+            bridge: &mut bridge,
+        };
+        let virtio = VirtioSlots::new(virtio, means)?;
+        let pci = bridge.map(Arc::new);
         let bus = build_bus(
             (&interrupts, &pci, &virtio),
             [

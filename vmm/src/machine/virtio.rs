@@ -1,8 +1,8 @@
 //! The machine's virtio devices: which there are, where guests find them, and everything that the
 //! machine does to all of them.
 //!
-//! The n-th device of [`wanted`] is in slot n of virtio-mmio, so the order of the list is a part of
-//! the machine that guests see, and new devices go to its end.
+//! The n-th device of [`wanted`], from 0 on, is in slot n of virtio-mmio or is PCI device n + 1, so
+//! the order of the list is a part of the machine that guests see, and new devices go to its end.
 //!
 //! To add a device: a variant of [`Wanted`], a line in [`wanted`], and one in [`Wanted::make`].
 
@@ -11,25 +11,39 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use aarch64::machine::{Span, VIRTIO_MMIO_BASE, VIRTIO_MMIO_INTID, VIRTIO_MMIO_STRIDE};
+use aarch64::machine::{
+    PCIE_ECAM, Span, VIRTIO_MMIO_BASE, VIRTIO_MMIO_INTID, VIRTIO_MMIO_SLOTS, VIRTIO_MMIO_STRIDE,
+};
 use aarch64::{Gpa, Intid, Size};
 use devices::bus::{Bus, BusError};
 use devices::clock::Monotonic;
-use devices::irq::IrqLine;
+use devices::pci::{PciHost, Slot as PciSlot, intx};
 use devices::virtio::entropy::Entropy;
 use devices::virtio::host::{Bell, Binding};
-use devices::virtio::mmio::{MmioState, MmioTransport};
-use devices::virtio::{BadVirtioState, DeviceKind, Doorbells, GuestRam, RateLimit, VirtioDevice};
+use devices::virtio::mmio::MmioTransport;
+use devices::virtio::pci::{PciTransport, vectors};
+use devices::virtio::{
+    BadVirtioState, Core, DeviceKind, Doorbells, GuestRam, RateLimit, VirtioDevice,
+};
 use hv_backend::api::Doorbell;
 
 use super::StartError;
-use crate::config::MachineConfig;
+use super::interrupts::Interrupts;
 use crate::config::disk::Limit;
 use crate::config::rng::{Rng, RngConfig};
+use crate::config::{MachineConfig, Transport};
 use crate::fleet::Fleet;
 use crate::host::bell::HostWorkers;
 use crate::host::clock::Uptime;
 use crate::host::random::HostRandom;
+use crate::state::SlotState;
+
+/// Bytes of configuration space of one device, with room for eight functions.
+const ECAM_STRIDE: u64 = 0x8000;
+/// Bytes of configuration space of one function.
+const ECAM_FUNCTION: u64 = 0x1000;
+/// The most devices behind the bridge.
+const MAX_PCI: u16 = 31;
 
 /// A device that the configuration asks for.
 #[derive(Clone, Debug)]
@@ -77,59 +91,104 @@ fn rate_limit(Limit { rate, burst }: Limit) -> RateLimit {
     }
 }
 
-/// Where slot `n` of virtio-mmio is, and its interrupt.
+/// Where device `n` is found, and its interrupt: its slot of virtio-mmio, or the configuration
+/// space of its PCI function and the interrupt of its pin.
 #[must_use]
-pub fn place(n: u16) -> (Span, Intid) {
+pub fn place(transport: Transport, n: u16) -> (Span, Intid) {
+    match transport {
+        Transport::Mmio => slot(n),
+        Transport::Pci => function(n),
+    }
+}
+
+/// Slot `n` of virtio-mmio.
+fn slot(n: u16) -> (Span, Intid) {
     let base = Gpa(VIRTIO_MMIO_BASE.0 + u64::from(n) * VIRTIO_MMIO_STRIDE);
     let size = VIRTIO_MMIO_STRIDE;
     let intid = Intid(VIRTIO_MMIO_INTID.0 + u32::from(n));
     (Span { base, size }, intid)
 }
 
+/// The function of device `n`. Device 0 of the bus is the bridge.
+fn function(n: u16) -> (Span, Intid) {
+    let device = n.saturating_add(1);
+    let base = Gpa(PCIE_ECAM.base.0 + u64::from(device) * ECAM_STRIDE);
+    let size = ECAM_FUNCTION;
+    let intid = intx(device as u8, 0);
+    (Span { base, size }, intid)
+}
+
+/// A device behind its transport.
+#[derive(Debug)]
+enum Slot {
+    Mmio(Arc<MmioTransport>),
+    Pci(Arc<PciTransport>),
+}
+
+impl Slot {
+    fn core(&self) -> &Core {
+        match self {
+            Self::Mmio(transport) => transport.core(),
+            Self::Pci(transport) => transport.core(),
+        }
+    }
+}
+
+/// What the machine has for its virtio devices.
+pub struct Means<'a> {
+    pub ram: &'a Arc<GuestRam>,
+    pub fleet: &'a Arc<Fleet>,
+    pub interrupts: &'a Interrupts,
+    /// The bridge, if they sit behind one.
+    pub bridge: &'a mut Option<PciHost>,
+}
+
 /// The devices in their slots.
 pub struct VirtioSlots {
-    slots: Vec<Arc<MmioTransport>>,
+    slots: Vec<Slot>,
 }
 
 impl VirtioSlots {
     /// Makes the devices. They are held until [`VirtioSlots::release`].
-    pub fn new(
-        wanted: &[Wanted],
-        ram: &Arc<GuestRam>,
-        fleet: &Arc<Fleet>,
-        line: impl Fn(Intid) -> IrqLine,
-    ) -> Result<Self, StartError> {
+    pub fn new(wanted: &[Wanted], mut means: Means<'_>) -> Result<Self, StartError> {
         let clock: Arc<dyn Monotonic> = Arc::new(Uptime::new());
-        let doorbells = HostDoorbells(fleet.clone());
         let mut slots = Vec::new();
         for (n, wanted) in (0..).zip(wanted) {
-            let (span, intid) = place(n);
             let device = wanted.make(&clock);
-            let transport = MmioTransport::new(device, ram.clone(), line(intid), &HostWorkers);
-            let mut transport = transport.map_err(|error| {
-                let name = wanted.kind().name();
-                StartError::Host(format!("cannot start the {name}: {error}"))
-            })?;
-            if let Err(error) = doorbells.bind_all(&mut transport, span.base) {
-                tracing::debug!(%error, "kicks of a virtio device are exits");
-            }
-            slots.push(Arc::new(transport));
+            let slot = match &mut means.bridge {
+                Some(bridge) => pci_slot(n, device, bridge, means.ram, means.fleet),
+                None => mmio_slot(n, device, &means),
+            };
+            let name = wanted.kind().name();
+            let refuse = |error| StartError::Host(format!("cannot start the {name}: {error}"));
+            slots.push(slot.map_err(refuse)?);
         }
         Ok(Self { slots })
     }
 
-    /// Puts them on the bus.
+    /// Puts those on the bus that are not behind the bridge.
     pub fn attach(&self, bus: &mut Bus) -> Result<(), BusError> {
-        for (n, transport) in (0..).zip(&self.slots) {
-            let name = transport.core().kind().name();
-            bus.insert(name, place(n).0, transport.clone())?;
+        for (n, slot) in (0..).zip(&self.slots) {
+            match slot {
+                Slot::Mmio(transport) => {
+                    let name = transport.core().kind().name();
+                    bus.insert(name, self::slot(n).0, transport.clone())?;
+                }
+                Slot::Pci(_) => {}
+            }
         }
         Ok(())
     }
 
-    /// Back to power-on. No vCPU runs; guest memory may be replaced afterwards.
+    /// Back to power-on, but for those that the bridge resets. No vCPU runs; guest memory may be
+    /// replaced afterwards.
     pub fn reset(&self) {
-        self.slots.iter().for_each(|slot| slot.reset());
+        for slot in &self.slots {
+            match slot {
+                Slot::Mmio(transport) => transport.reset(),
+                Slot::Pci(_) => {}
+            }
+        }
     }
 
     /// Finishes what is under way, and does nothing more.
@@ -143,23 +202,82 @@ impl VirtioSlots {
     }
 
     /// The states to save, by slot. The devices are held.
-    pub fn save(&self) -> Vec<MmioState> {
-        self.slots.iter().map(|slot| slot.save()).collect()
+    pub fn save(&self) -> Vec<SlotState> {
+        let state = |slot: &Slot| match slot {
+            Slot::Mmio(transport) => SlotState::Mmio(transport.save()),
+            Slot::Pci(transport) => SlotState::Pci(transport.save()),
+        };
+        self.slots.iter().map(state).collect()
     }
 
-    /// Takes up saved states. The devices are held, and guest memory is there.
-    pub fn restore(&self, saved: &[MmioState]) -> Result<(), BadVirtioState> {
+    /// Takes up saved states. The devices are held, guest memory is there, and the bridge has its
+    /// state.
+    pub fn restore(&self, saved: &[SlotState]) -> Result<(), BadVirtioState> {
+        let other = BadVirtioState::Devices {
+            found: saved.len(),
+            expected: self.slots.len(),
+        };
         if saved.len() != self.slots.len() {
-            return Err(BadVirtioState::Devices {
-                found: saved.len(),
-                expected: self.slots.len(),
-            });
+            return Err(other);
         }
         for (slot, state) in self.slots.iter().zip(saved) {
-            slot.restore(state)?;
+            match (slot, state) {
+                (Slot::Mmio(transport), SlotState::Mmio(state)) => transport.restore(state)?,
+                (Slot::Pci(transport), SlotState::Pci(state)) => transport.restore(state)?,
+                (Slot::Mmio(_), SlotState::Pci(_)) | (Slot::Pci(_), SlotState::Mmio(_)) => {
+                    return Err(BadVirtioState::Transport);
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Puts a device into slot `n` of virtio-mmio.
+fn mmio_slot(n: u16, device: Arc<dyn VirtioDevice>, means: &Means<'_>) -> io::Result<Slot> {
+    if n >= VIRTIO_MMIO_SLOTS {
+        return Err(full(VIRTIO_MMIO_SLOTS));
+    }
+    let (span, intid) = slot(n);
+    let line = means.interrupts.line(intid);
+    let mut transport = MmioTransport::new(device, means.ram.clone(), line, &HostWorkers)?;
+    let doorbells = HostDoorbells(means.fleet.clone());
+    if let Err(error) = doorbells.bind_all(&mut transport, span.base) {
+        tracing::debug!(%error, "kicks of a virtio device are exits");
+    }
+    Ok(Slot::Mmio(Arc::new(transport)))
+}
+
+/// Makes a device function `n + 1` behind the bridge.
+fn pci_slot(
+    n: u16,
+    device: Arc<dyn VirtioDevice>,
+    bridge: &mut PciHost,
+    ram: &Arc<GuestRam>,
+    fleet: &Arc<Fleet>,
+) -> io::Result<Slot> {
+    let number = u8::try_from(n.saturating_add(1)).ok();
+    let slot = number.and_then(PciSlot::new).ok_or_else(|| full(MAX_PCI))?;
+    let queues = u16::try_from(device.queues().len()).unwrap_or(u16::MAX);
+    let interrupts = bridge.interrupts(slot, vectors(queues));
+    let doorbells = fleet.vm().doorbells().is_some();
+    let doorbells = doorbells.then(|| Arc::new(HostDoorbells(fleet.clone())) as Arc<dyn Doorbells>);
+    let (ram, wires) = (ram.clone(), interrupts.clone());
+    let transport = Arc::new(PciTransport::new(
+        device,
+        ram,
+        wires,
+        doorbells,
+        &HostWorkers,
+    )?);
+    let inserted = bridge.insert(slot, transport.clone(), interrupts);
+    inserted.map_err(io::Error::other)?;
+    Ok(Slot::Pci(transport))
+}
+
+/// There is no place for another device.
+fn full(most: u16) -> io::Error {
+    io::Error::other(format!("a machine has at most {most} virtio devices"))
 }
 
 impl fmt::Debug for VirtioSlots {
@@ -231,17 +349,21 @@ impl Drop for Bound {
 
 #[cfg(test)]
 mod tests {
-    use aarch64::machine::{PCIE_MMIO, VIRTIO_MMIO_SLOTS};
+    use aarch64::machine::PCIE_MMIO;
 
     use super::*;
 
     #[test]
     fn slots_are_where_the_machine_has_them() {
-        let (first, intid) = place(0);
+        let (first, intid) = place(Transport::Mmio, 0);
         assert_eq!((first.base, intid), (Gpa(0x0a00_0000), Intid(48)));
-        let (second, intid) = place(1);
+        let (second, intid) = place(Transport::Mmio, 1);
         assert_eq!((second.base, intid), (Gpa(0x0a00_0200), Intid(49)));
-        let (last, _) = place(VIRTIO_MMIO_SLOTS - 1);
+        let (last, _) = place(Transport::Mmio, VIRTIO_MMIO_SLOTS - 1);
         assert!(last.base.0 + last.size <= PCIE_MMIO.base.0);
+        let (first, intid) = place(Transport::Pci, 0);
+        assert_eq!((first.base, intid), (Gpa(0x3f00_8000), Intid(36)));
+        let (last, intid) = place(Transport::Pci, MAX_PCI - 1);
+        assert_eq!((last.base, intid), (Gpa(0x3f0f_8000), Intid(38)));
     }
 }

@@ -70,7 +70,7 @@ pub enum DeviceKind {
     Gpio,
     /// PCIe host bridge.
     PciHost,
-    /// A virtio device behind the MMIO transport.
+    /// A virtio device.
     Virtio(VirtioKind),
 }
 
@@ -134,7 +134,7 @@ pub fn devices(transport: Transport, virtio: &[VirtioKind]) -> Vec<DeviceContrac
         Transport::Mmio => None,
     };
     let slots = (0..).zip(virtio).map(|(n, kind)| {
-        let (at, intid) = place(n);
+        let (at, intid) = place(transport, n);
         let kind = DeviceKind::Virtio(*kind);
         DeviceContract { kind, at, intid }
     });

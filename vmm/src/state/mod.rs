@@ -43,6 +43,7 @@ use devices::pl031::Pl031State;
 use devices::pl061::Pl061State;
 use devices::virtio::BadVirtioState;
 use devices::virtio::mmio::MmioState;
+use devices::virtio::pci::VirtioPciState;
 use hv_backend::api::HostError;
 use memory::Region;
 
@@ -70,7 +71,16 @@ pub struct MachineState {
     /// The PCIe host bridge and its functions, if there is one.
     pub pci: Option<PciState>,
     /// The virtio devices, by slot.
-    pub virtio: Vec<MmioState>,
+    pub virtio: Vec<SlotState>,
+}
+
+/// A virtio device behind its transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// In a slot of virtio-mmio.
+    Mmio(MmioState),
+    /// Behind the bridge.
+    Pci(VirtioPciState),
 }
 
 /// A vCPU that stands still.
