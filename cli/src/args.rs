@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::disk::Disk;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use vmm::config::RawConfig;
@@ -30,6 +31,9 @@ pub struct Cli {
 pub enum Command {
     /// Boots a kernel in a virtual machine
     Run(Box<Run>),
+    /// Makes, describes, checks, converts and resizes disk images
+    #[command(subcommand)]
+    Disk(Disk),
     /// Says which accelerators work on this host, and what to do about the others
     Doctor,
 }

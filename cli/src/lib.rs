@@ -5,6 +5,7 @@
 //! one line and an exit status. Everything else is the [`vmm`] crate's.
 
 mod args;
+mod disk;
 mod doctor;
 mod words;
 
@@ -52,8 +53,17 @@ fn start(cli: Cli) -> Result<u8, Failure> {
     start_logs(cli.verbose)?;
     match cli.command {
         Command::Run(run) => run_machine(*run),
+        Command::Disk(disk) => work_on_disk(disk),
         Command::Doctor => show(&doctor::report()),
     }
+}
+
+fn work_on_disk(work: disk::Disk) -> Result<u8, Failure> {
+    let disk::Done { text, bad } = disk::run(work).map_err(|line| Failure(BAD_INPUT, line))?;
+    if !text.is_empty() {
+        show(&text)?;
+    }
+    bad.map_or(Ok(DONE), |line| Err(Failure(BAD_INPUT, line)))
 }
 
 /// What the user asked to read.

@@ -146,6 +146,13 @@ pub const TARGETS: &[Target] = &[
         longest: 1024,
         weight: 6,
     },
+    Target {
+        name: "qcow2",
+        run: targets::qcow2::image,
+        seeds: targets::qcow2::seeds,
+        longest: 16 << 10,
+        weight: 4,
+    },
 ];
 
 /// For targets whose input is a list of operations: random bytes are as good a start as any.

@@ -185,6 +185,20 @@ fn what_we_write_qemu_reads() {
     }
 }
 
+/// The same writes by QEMU to an image, and by us to a plain file.
+fn write_by_qemu(image: &Path, raw: &Path) {
+    let options = Options {
+        format: Format::Raw,
+        ..Options::default()
+    };
+    let plain = open(raw, &options).unwrap();
+    for (at, byte) in [(0x1_1000, 0x41), (0x30_0200, 0x42), (0x7e_0000, 0x43)] {
+        let command = format!("write -P {byte} {at} 70000");
+        run("qemu-io", &["-f", "qcow2", "-c", &command], image);
+        plain.write_at(&vec![byte; 70_000], at).unwrap();
+    }
+}
+
 #[test]
 fn chains_and_snapshots_that_both_write_stay_equal() {
     if !has_qemu("chains_and_snapshots_that_both_write_stay_equal") {
@@ -236,19 +250,7 @@ fn chains_and_snapshots_that_both_write_stay_equal() {
         &top,
     );
     workload(&top, &raw, &mut random, 60);
-    for (at, byte) in [(0x1_1000, 0x41u8), (0x30_0200, 0x42), (0x7e_0000, 0x43)] {
-        let command = format!("write -P {byte} {at} 70000");
-        run("qemu-io", &["-f", "qcow2", "-c", &command], &top);
-        let plain = open(
-            &raw,
-            &Options {
-                format: Format::Raw,
-                ..Options::default()
-            },
-        )
-        .unwrap();
-        plain.write_at(&vec![byte; 70_000], at).unwrap();
-    }
+    write_by_qemu(&top, &raw);
     workload(&top, &raw, &mut random, 60);
     for image in [&base, &middle, &top] {
         qemu_check(image);

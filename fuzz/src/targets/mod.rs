@@ -10,6 +10,7 @@ pub mod machine;
 pub mod pci;
 pub mod peripherals;
 pub mod psci;
+pub mod qcow2;
 pub mod state;
 pub mod virtio;
 pub mod virtio_pci;

@@ -18,10 +18,10 @@
 pub(crate) mod alloc;
 pub mod check;
 mod commit;
-pub(crate) mod compress;
+pub mod compress;
 pub mod create;
 mod grow;
-pub(crate) mod header;
+pub mod header;
 mod read;
 pub mod repair;
 mod resize;

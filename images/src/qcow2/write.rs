@@ -222,12 +222,18 @@ impl Qcow2 {
         self.storage.write_at(&whole, new.host)
     }
 
-    /// Gives a guest cluster that has nothing compressed bytes: for who fills an image from its
-    /// beginning. Whether they fit; if not, it is written as usual.
-    pub(crate) fn write_compressed(&self, cluster: &[u8], at: u64) -> io::Result<()> {
-        let Some(packed) = self.compression.pack(cluster) else {
-            let len = self.size().saturating_sub(at).min(cluster.len() as u64);
-            return self.write(part(cluster, (0, len))?, at);
+    /// Writes the whole guest cluster at `at`, compressed if that makes it shorter: for who fills a new
+    /// image from its beginning, alone.
+    ///
+    /// # Errors
+    /// As for [`Image::write_at`].
+    pub fn write_compressed(&self, cluster: &[u8], at: u64) -> io::Result<()> {
+        let len = self.size().saturating_sub(at).min(self.geometry.cluster());
+        self.check_write(at, len)?;
+        let whole = cluster.len() == self.geometry.cluster_len()
+            && at.is_multiple_of(self.geometry.cluster());
+        let Some(packed) = self.compression.pack(cluster).filter(|_| whole) else {
+            return self.write(part(cluster, (0, len.min(cluster.len() as u64)))?, at);
         };
         self.touched.store(true, Ordering::Release);
         self.relieve()?;
