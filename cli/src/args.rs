@@ -149,7 +149,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
         } else if kind == NothingGiven {
             Stop::Wrong("nothing to do; try 'armlet --help'".into())
         } else {
-            Stop::Wrong(one_line(&error.to_string()))
+            Stop::Wrong(one_line(&error.to_string(), topic(&args)))
         }
     })
 }
@@ -168,8 +168,17 @@ fn not_text(args: &[OsString]) -> Option<String> {
     found.map(|n| args[n].to_string_lossy().into_owned())
 }
 
+/// The command whose help helps.
+fn topic(args: &[OsString]) -> &'static str {
+    if args.get(1).is_some_and(|word| word == "disk") {
+        "disk"
+    } else {
+        "run"
+    }
+}
+
 /// Clap's message without its usage and hints, in one line.
-fn one_line(message: &str) -> String {
+fn one_line(message: &str, topic: &str) -> String {
     let lines = message.lines().map(str::trim);
     let wanted = lines.take_while(|line| {
         !line.starts_with("Usage:") && !line.starts_with("For more") && !line.starts_with("tip:")
@@ -177,7 +186,7 @@ fn one_line(message: &str) -> String {
     let words: Vec<&str> = wanted.filter(|line| !line.is_empty()).collect();
     let line = words.join(" ");
     format!(
-        "{}; try 'armlet run --help'",
+        "{}; try 'armlet {topic} --help'",
         line.strip_prefix("error: ").unwrap_or(&line)
     )
 }
@@ -201,6 +210,8 @@ mod tests {
             ("armlet run --kernel a --sound loud", "--sound"),
             ("armlet fly", "fly"),
             ("armlet run --kernel a b", "'b'"),
+            ("armlet disk create", "armlet disk --help"),
+            ("armlet disk mend x", "mend"),
         ] {
             let line = wrong(args);
             assert!(line.contains(said), "{args}: {line}");

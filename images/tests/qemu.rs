@@ -102,7 +102,11 @@ const SIZE: u64 = 8 << 20;
 
 /// Writes, zeroes and discards at random, the same to a plain file.
 fn workload(path: &Path, raw: &Path, random: &mut Random, rounds: u32) {
-    let image = open(path, &Options::default()).unwrap();
+    workload_with(&Options::default(), path, raw, random, rounds);
+}
+
+fn workload_with(options: &Options, path: &Path, raw: &Path, random: &mut Random, rounds: u32) {
+    let image = open(path, options).unwrap();
     let options = Options {
         format: Format::Raw,
         ..Options::default()
@@ -182,6 +186,16 @@ fn what_we_write_qemu_reads() {
         qemu_check(&image);
         our_check(&image);
         equal(&image, "qcow2", &raw);
+        // The same without the page cache, where the file system can.
+        let direct = Options {
+            cache: images::Cache::None,
+            ..Options::default()
+        };
+        if open(&image, &direct).is_ok() {
+            workload_with(&direct, &image, &raw, &mut random, 60);
+            qemu_check(&image);
+            equal(&image, "qcow2", &raw);
+        }
     }
 }
 

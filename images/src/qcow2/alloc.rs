@@ -100,6 +100,11 @@ impl Space {
         Hold::of(&self.token)
     }
 
+    /// Whether the file goes at least that far.
+    pub fn contains(&self, end: u64) -> bool {
+        end <= self.len
+    }
+
     /// Bytes of the file that are in use or were.
     pub fn used_len(&self) -> u64 {
         self.end << self.geometry.cluster_bits

@@ -213,8 +213,13 @@ impl Image for Qcow2 {
     fn extent(&self, at: u64, len: u64) -> io::Result<Extent> {
         check_range(at, len, self.size())?;
         match self.locate(at, len)? {
-            Place::Data { host, len, hold } => {
-                let range = self.file_range(host, len, hold);
+            Place::Data {
+                host,
+                len,
+                inside,
+                hold,
+            } => {
+                let range = self.file_range(host, len, hold).filter(|_| inside);
                 Ok(range.map_or(Extent::Indirect(len), Extent::Data))
             }
             Place::Zero(len) => Ok(Extent::Zero(len)),

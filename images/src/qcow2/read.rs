@@ -15,8 +15,13 @@ const EXPANDED: u64 = 512 << 10;
 /// Where bytes of the disk are.
 #[derive(Debug)]
 pub enum Place {
-    /// In our file.
-    Data { host: u64, len: u64, hold: Hold },
+    /// In our file; `inside` if none of it is behind the file's end, where bytes are zero.
+    Data {
+        host: u64,
+        len: u64,
+        inside: bool,
+        hold: Hold,
+    },
     /// Nowhere.
     Zero(u64),
     /// In a compressed cluster, whose bytes begin at `skip`.
@@ -98,6 +103,7 @@ impl Qcow2 {
             Mapping::Data { host, .. } => Place::Data {
                 host: host + skip,
                 len,
+                inside: tables.space.contains(host + skip + len),
                 hold: tables.space.hold(),
             },
             Mapping::Zero { .. } => Place::Zero(len),
@@ -119,7 +125,7 @@ impl Qcow2 {
             let len = usize::try_from(place.len()).map_err(io::Error::other)?;
             let part = &mut into[done..done + len];
             match place {
-                Place::Data { host, len: _, hold } => {
+                Place::Data { host, hold, .. } => {
                     self.storage.read_at(part, host)?;
                     drop(hold);
                 }
