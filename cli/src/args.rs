@@ -73,6 +73,12 @@ pub struct Run {
     /// leaves and Ctrl-A h helps [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
+    /// A disk: path=FILE[,format=auto|raw|qcow2][,readonly][,serial=TEXT]
+    /// [,cache=writeback|direct|relaxed][,discard=BOOL][,iops=N][,iops-burst=N][,bw=SIZE]
+    /// [,bw-burst=SIZE][,queues=N]. Repeat it for more. A comma in a path is written twice; give
+    /// the format where the guest is not to be trusted
+    #[arg(long = "disk", value_name = "OPTIONS")]
+    pub disks: Vec<String>,
     /// Whether the guest has a source of entropy: on, off, or bw=SIZE[,bw-burst=SIZE] for one that
     /// gives no more bytes per second [default: on]
     #[arg(long, value_name = "HOW")]
@@ -102,6 +108,7 @@ impl Run {
             cpu,
             counter_frequency,
             serial,
+            disks,
             rng,
             dump_dtb,
             no_reboot,
@@ -117,6 +124,7 @@ impl Run {
             cpu,
             counter_frequency,
             serial,
+            disks,
             rng,
             no_reboot,
             transport,

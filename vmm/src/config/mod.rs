@@ -60,6 +60,8 @@ pub struct MachineConfig {
     pub counter_frequency: FrequencyChoice,
     /// Where the serial port goes.
     pub serial: Serial,
+    /// Its disks, in their order.
+    pub disks: Vec<disk::DiskConfig>,
     /// Its source of entropy.
     pub rng: rng::Rng,
     /// What a reset does.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use hv_backend::Choice;
 
+use super::disk::DiskConfig;
 use super::rng::Rng;
 use super::{
     ConfigError, CpuChoice, CpuCount, FrequencyChoice, MAX_CMDLINE, MachineConfig, RamSize, Serial,
@@ -33,6 +34,8 @@ pub struct RawConfig {
     pub counter_frequency: Option<String>,
     /// Where the serial port goes.
     pub serial: Option<String>,
+    /// Its disks; none for what was not written.
+    pub disks: Vec<String>,
     /// Its source of entropy.
     pub rng: Option<String>,
     /// Whether a reset ends the machine.
@@ -62,6 +65,8 @@ pub struct Settings {
     pub counter_frequency: Option<FrequencyChoice>,
     /// Where the serial port goes.
     pub serial: Option<Serial>,
+    /// Its disks.
+    pub disks: Option<Vec<DiskConfig>>,
     /// Its source of entropy.
     pub rng: Option<Rng>,
     /// Whether a reset ends the machine.
@@ -99,6 +104,7 @@ impl TryFrom<RawConfig> for Settings {
             cpu,
             counter_frequency,
             serial,
+            disks,
             rng,
             no_reboot,
             transport,
@@ -113,6 +119,7 @@ impl TryFrom<RawConfig> for Settings {
             cpu: flag("cpu", cpu)?,
             counter_frequency: flag("counter-frequency", counter_frequency)?,
             serial: flag("serial", serial)?,
+            disks: flags("disk", disks)?,
             rng: flag("rng", rng)?,
             no_reboot,
             transport: flag("transport", transport)?,
@@ -132,6 +139,16 @@ fn flag<T: FromStr<Err: Into<ValueError>>>(
     text.map(parse).transpose()
 }
 
+/// The values of a flag that may be repeated, if it was given at all.
+fn flags<T: FromStr<Err: Into<ValueError>>>(
+    name: &'static str,
+    texts: Vec<String>,
+) -> Result<Option<Vec<T>>, ConfigError> {
+    let values = texts.into_iter().map(|text| flag(name, Some(text)));
+    let values: Option<Vec<T>> = values.collect::<Result<_, _>>()?;
+    Ok(values.filter(|values| !values.is_empty()))
+}
+
 impl Settings {
     /// These, and for what they do not say those of `base`.
     #[must_use]
@@ -146,6 +163,7 @@ impl Settings {
             cpu,
             counter_frequency,
             serial,
+            disks,
             rng,
             no_reboot,
             transport,
@@ -160,6 +178,7 @@ impl Settings {
             cpu: cpu.or(base.cpu),
             counter_frequency: counter_frequency.or(base.counter_frequency),
             serial: serial.or(base.serial),
+            disks: disks.or(base.disks),
             rng: rng.or(base.rng),
             no_reboot: no_reboot.or(base.no_reboot),
             transport: transport.or(base.transport),
@@ -181,6 +200,7 @@ impl TryFrom<Settings> for MachineConfig {
             cpu,
             counter_frequency,
             serial,
+            disks,
             rng,
             no_reboot,
             transport,
@@ -196,6 +216,7 @@ impl TryFrom<Settings> for MachineConfig {
             cpu: cpu.unwrap_or_default(),
             counter_frequency: counter_frequency.unwrap_or_default(),
             serial: serial.unwrap_or_default(),
+            disks: disks.unwrap_or_default(),
             rng: rng.unwrap_or_default(),
             on_reset: match no_reboot {
                 Some(true) => OnReset::End,

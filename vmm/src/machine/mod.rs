@@ -7,11 +7,13 @@
 //! | the CPU model | `cpu` |
 //! | RAM, devices, GIC: what exits reach | `platform`, `interrupts`, `virtio`, `pci` |
 //! | saving it, and making one from what was saved | `snapshot`, with [`crate::state`] |
+//! | the disks | `disk` |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
 //! | the serial port's other end | [`crate::console`] |
 
 mod contents;
 mod cpu;
+mod disk;
 mod interrupts;
 mod pci;
 mod platform;
@@ -36,6 +38,7 @@ use crate::state::Saved;
 use crate::vcpu::chain;
 use contents::Contents;
 pub use contents::starts_from;
+use disk::OpenDisk;
 use platform::{Platform, Wiring};
 pub use snapshot::Saver;
 use snapshot::Shape;
@@ -62,6 +65,28 @@ pub fn device_tree(config: &MachineConfig) -> Result<Vec<u8>, StartError> {
     Contents::open(config)?.device_tree()
 }
 
+/// The files that a machine is made of. They are opened before anything else: what is wrong with
+/// them does not depend on the host.
+struct Files {
+    contents: Contents,
+    disks: Vec<OpenDisk>,
+}
+
+impl Files {
+    fn open(config: &MachineConfig) -> Result<Self, StartError> {
+        let devices = virtio::wanted(config).len();
+        if devices > virtio::MAX_DEVICES {
+            let most = virtio::MAX_DEVICES;
+            let line = format!("{devices} virtio devices: a machine has {most} at most");
+            return Err(StartError::Input(line));
+        }
+        Ok(Self {
+            contents: Contents::open(config)?,
+            disks: OpenDisk::open_all(config)?,
+        })
+    }
+}
+
 /// A machine that is ready to run.
 pub struct Machine {
     shape: Shape,
@@ -83,10 +108,9 @@ impl Machine {
     /// # Errors
     /// When a file, the accelerator or the host does not give what the configuration asks for.
     pub fn new(config: MachineConfig) -> Result<Self, StartError> {
-        // Files first: what is wrong with them does not depend on the host.
-        let contents = Contents::open(&config)?;
+        let files = Files::open(&config)?;
         let hypervisor = select(config.accel).map_err(|e| StartError::Input(chain(&e)))?;
-        Self::compose(&*hypervisor, config, contents, None)
+        Self::compose(&*hypervisor, config, files, None)
     }
 
     /// Makes the machine on this accelerator, whichever the configuration names.
@@ -94,8 +118,8 @@ impl Machine {
     /// # Errors
     /// As [`Machine::new`].
     pub fn on(hypervisor: &dyn Hypervisor, config: MachineConfig) -> Result<Self, StartError> {
-        let contents = Contents::open(&config)?;
-        Self::compose(hypervisor, config, contents, None)
+        let files = Files::open(&config)?;
+        Self::compose(hypervisor, config, files, None)
     }
 
     /// Makes a machine that goes on where another stood. Its kernel and initial RAM disk are those
@@ -109,8 +133,8 @@ impl Machine {
         config: MachineConfig,
         saved: Saved,
     ) -> Result<Self, StartError> {
-        let contents = Contents::open(&config)?;
-        Self::compose(hypervisor, config, contents, Some(saved))
+        let files = Files::open(&config)?;
+        Self::compose(hypervisor, config, files, Some(saved))
     }
 
     /// The same machine, but its vCPUs stand still until [`Control::resume`].
@@ -125,9 +149,10 @@ impl Machine {
     fn compose(
         hypervisor: &dyn Hypervisor,
         config: MachineConfig,
-        contents: Contents,
+        files: Files,
         saved: Option<Saved>,
     ) -> Result<Self, StartError> {
+        let Files { contents, disks } = files;
         let wanted = virtio::wanted(&config);
         let MachineConfig {
             cpus,
@@ -169,6 +194,7 @@ impl Machine {
             alarms: &alarms,
             transport,
             virtio: &wanted,
+            disks,
         };
         let platform = Arc::new(Platform::new(wiring, contents)?);
         let start = match saved {
@@ -232,7 +258,9 @@ impl Machine {
             _alarms,
         } = self;
         let session = console.start(platform.uart().clone(), control)?;
-        let outcome = coordinator::run_from((start, begin), fleet, platform, on_reset, inbox);
+        let board = platform.clone();
+        let outcome = coordinator::run_from((start, begin), fleet, board, on_reset, inbox);
+        platform.finish();
         session.finish(&outcome);
         Ok(outcome)
     }

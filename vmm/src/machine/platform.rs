@@ -15,6 +15,7 @@ use memory::{Layout, Prot, Region};
 
 use super::StartError;
 use super::contents::Contents;
+use super::disk::OpenDisk;
 use super::interrupts::Interrupts;
 use super::pci::{self, Bridge};
 use super::virtio::{Means, VirtioSlots, Wanted};
@@ -35,6 +36,8 @@ pub struct Wiring<'a> {
     pub transport: Transport,
     /// The virtio devices, in their order.
     pub virtio: &'a [Wanted],
+    /// The disks among them.
+    pub disks: Vec<OpenDisk>,
 }
 
 /// The machine around the vCPUs.
@@ -75,6 +78,7 @@ impl Platform {
             alarms,
             transport,
             virtio,
+            disks,
         } = wiring;
         let interrupts = Interrupts::new(&fleet);
         let line = |intid| interrupts.line(intid);
@@ -95,6 +99,7 @@ impl Platform {
             fleet: &fleet,
             interrupts: &interrupts,
             bridge: &mut bridge,
+            disks,
         };
         let virtio = VirtioSlots::new(virtio, means)?;
         let pci = bridge.map(Arc::new);
@@ -128,6 +133,11 @@ impl Platform {
         let entry = self.contents.load(&self.new_ram()?)?;
         *self.how_far() = PowerOn::Fresh(entry);
         Ok(())
+    }
+
+    /// The machine has come to its end, and no vCPU runs.
+    pub fn finish(&self) {
+        self.virtio.finish();
     }
 
     /// The serial port.

@@ -28,6 +28,7 @@ use devices::virtio::{
 use hv_backend::api::Doorbell;
 
 use super::StartError;
+use super::disk::OpenDisk;
 use super::interrupts::Interrupts;
 use crate::config::disk::Limit;
 use crate::config::rng::{Rng, RngConfig};
@@ -45,9 +46,14 @@ const ECAM_FUNCTION: u64 = 0x1000;
 /// The most devices behind the bridge.
 const MAX_PCI: u16 = 31;
 
+/// The most devices that a machine has: as many as both transports have places for.
+pub const MAX_DEVICES: usize = MAX_PCI as usize;
+
 /// A device that the configuration asks for.
 #[derive(Clone, Debug)]
 pub enum Wanted {
+    /// The disk of that number among those that are open.
+    Disk(usize),
     /// A source of entropy.
     Rng(RngConfig),
 }
@@ -55,11 +61,12 @@ pub enum Wanted {
 /// The devices that a configuration asks for, in their order.
 #[must_use]
 pub fn wanted(config: &MachineConfig) -> Vec<Wanted> {
+    let disks = (0..config.disks.len()).map(Wanted::Disk);
     let rng = match config.rng {
         Rng::On(config) => Some(Wanted::Rng(config)),
         Rng::Off => None,
     };
-    rng.into_iter().collect()
+    disks.chain(rng).collect()
 }
 
 impl Wanted {
@@ -67,13 +74,15 @@ impl Wanted {
     #[must_use]
     pub fn kind(&self) -> DeviceKind {
         match self {
+            Self::Disk(_) => DeviceKind::Block,
             Self::Rng(_) => DeviceKind::Entropy,
         }
     }
 
     /// Makes it: what it needs of the host is opened.
-    fn make(&self, clock: &Arc<dyn Monotonic>) -> Arc<dyn VirtioDevice> {
+    fn make(&self, clock: &Arc<dyn Monotonic>, disks: &[OpenDisk]) -> Arc<dyn VirtioDevice> {
         match self {
+            Self::Disk(number) => Arc::new(disks[*number].device(clock)),
             Self::Rng(RngConfig { bandwidth }) => {
                 let limit = bandwidth.map(rate_limit);
                 let source = Box::new(HostRandom);
@@ -84,7 +93,7 @@ impl Wanted {
 }
 
 /// A user's limit. Without a burst of its own, a second's worth goes through at once.
-fn rate_limit(Limit { rate, burst }: Limit) -> RateLimit {
+pub(super) fn rate_limit(Limit { rate, burst }: Limit) -> RateLimit {
     RateLimit {
         per_second: rate.get(),
         burst: burst.unwrap_or(rate).get(),
@@ -141,11 +150,14 @@ pub struct Means<'a> {
     pub interrupts: &'a Interrupts,
     /// The bridge, if they sit behind one.
     pub bridge: &'a mut Option<PciHost>,
+    /// The disks.
+    pub disks: Vec<OpenDisk>,
 }
 
 /// The devices in their slots.
 pub struct VirtioSlots {
     slots: Vec<Slot>,
+    disks: Vec<OpenDisk>,
 }
 
 impl VirtioSlots {
@@ -154,7 +166,7 @@ impl VirtioSlots {
         let clock: Arc<dyn Monotonic> = Arc::new(Uptime::new());
         let mut slots = Vec::new();
         for (n, wanted) in (0..).zip(wanted) {
-            let device = wanted.make(&clock);
+            let device = wanted.make(&clock, &means.disks);
             let slot = match &mut means.bridge {
                 Some(bridge) => pci_slot(n, device, bridge, means.ram, means.fleet),
                 None => mmio_slot(n, device, &means),
@@ -163,7 +175,8 @@ impl VirtioSlots {
             let refuse = |error| StartError::Host(format!("cannot start the {name}: {error}"));
             slots.push(slot.map_err(refuse)?);
         }
-        Ok(Self { slots })
+        let disks = means.disks;
+        Ok(Self { slots, disks })
     }
 
     /// Puts those on the bus that are not behind the bridge.
@@ -199,6 +212,13 @@ impl VirtioSlots {
     /// Goes on.
     pub fn release(&self) {
         self.slots.iter().for_each(|slot| slot.core().release());
+    }
+
+    /// The machine has come to its end: finishes what is under way, and has all that was written
+    /// last.
+    pub fn finish(&self) {
+        self.hold();
+        self.disks.iter().for_each(OpenDisk::finish);
     }
 
     /// The states to save, by slot. The devices are held.
