@@ -10,8 +10,20 @@ use clap::{Args, Parser, Subcommand};
 use vmm::config::RawConfig;
 
 const AFTER_HELP: &str = "\
-Exit status: 0 the guest powered off, 2 bad usage or input, 3 the guest crashed or asked for \
-something impossible, 4 the host failed.";
+Exit status: 0 the guest powered off, 2 bad usage or input, 3 the guest crashed, asked for \
+something impossible or did not shut down when 'armlet stop' asked it to, 4 the host failed.";
+
+const RUN_AFTER_HELP: &str = "\
+SIGTERM and SIGINT ask the guest to shut down, as a power button does; a second one, or the end of \
+--stop-timeout, cuts its power. Ctrl-C on a terminal that is the guest's console goes to the guest.
+
+Exit status: 0 the guest powered off, 2 bad usage or input, 3 the guest crashed, asked for \
+something impossible or did not shut down when 'armlet stop' asked it to, 4 the host failed. If a \
+signal ended it otherwise than by the guest's power-off, the process ends by that signal.";
+
+const STOP_AFTER_HELP: &str = "\
+Exit status: 0 the guest shut down, or its power was cut as --force asks; 2 bad usage, or no such \
+machine; 3 the machine ended in another way, such as when the time was up; 4 the host failed.";
 
 /// Runs arm64 virtual machines on any host.
 #[derive(Debug, Parser)]
@@ -36,12 +48,45 @@ pub enum Command {
     Disk(Disk),
     /// Says which accelerators work on this host, and what to do about the others
     Doctor,
+    /// Asks a running machine's guest to shut down, and waits until it has
+    Stop(StopArgs),
+    /// Says how a running machine does
+    Status(StatusArgs),
+}
+
+/// `armlet stop`
+#[derive(Args, Debug)]
+#[command(after_help = STOP_AFTER_HELP)]
+pub struct StopArgs {
+    /// The machine's name, or the path of its control socket (with a slash in it)
+    #[arg(value_name = "NAME|PATH")]
+    pub machine: String,
+    /// How many seconds the guest may take; then its power is cut [default: the machine's
+    /// --stop-timeout]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(conflicts_with = "force")]
+    pub timeout: Option<String>,
+    /// Cuts the guest's power at once
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `armlet status`
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The machine's name, or the path of its control socket (with a slash in it)
+    #[arg(value_name = "NAME|PATH")]
+    pub machine: String,
 }
 
 /// `armlet run`
 #[derive(Args, Debug)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = RUN_AFTER_HELP)]
 pub struct Run {
+    /// A machine file, NAME.toml, with any of the options below by their names; options that are
+    /// given here as well go before it
+    #[arg(value_name = "FILE.toml")]
+    pub file: Option<PathBuf>,
     /// The kernel: an arm64 Image, raw or compressed (gzip, zstd, EFI zboot), or a flat binary
     #[arg(long, value_name = "PATH")]
     pub kernel: Option<PathBuf>,
@@ -86,6 +131,9 @@ pub struct Run {
     /// Writes the device tree to this file and exits, without starting the guest
     #[arg(long, value_name = "PATH")]
     pub dump_dtb: Option<PathBuf>,
+    /// Writes the machine as a machine file to standard output and exits
+    #[arg(long)]
+    pub print_config: bool,
     /// Exits when the guest resets, instead of starting it again
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -93,12 +141,36 @@ pub struct Run {
     /// What virtio devices sit behind: pci or mmio [default: pci]
     #[arg(long, value_name = "NAME")]
     pub transport: Option<String>,
+    /// How many seconds the guest may take to shut down when a signal or 'armlet stop' asks for
+    /// it; then its power is cut. 0 cuts it at once [default: 30]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub stop_timeout: Option<String>,
+    /// A name by which 'armlet stop' and 'armlet status' find the running machine
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub name: Option<String>,
+    /// The socket by which it is controlled, instead of the one of its name
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+}
+
+/// What `armlet run` is to do.
+#[derive(Debug)]
+pub struct Wish {
+    /// What the flags say of the machine.
+    pub raw: RawConfig,
+    /// The machine file.
+    pub file: Option<PathBuf>,
+    /// Where to write the device tree, instead of running.
+    pub dump_dtb: Option<PathBuf>,
+    /// Whether to write the machine, instead of running.
+    pub print_config: bool,
 }
 
 impl Run {
-    /// Its machine, and the file for its device tree.
-    pub fn into_parts(self) -> (RawConfig, Option<PathBuf>) {
+    /// Its machine, and what to do with it.
+    pub fn wish(self) -> Wish {
         let Self {
+            file,
             kernel,
             initrd,
             cmdline,
@@ -111,8 +183,12 @@ impl Run {
             disks,
             rng,
             dump_dtb,
+            print_config,
             no_reboot,
             transport,
+            stop_timeout,
+            name,
+            control,
         } = self;
         let raw = RawConfig {
             kernel,
@@ -128,8 +204,16 @@ impl Run {
             rng,
             no_reboot,
             transport,
+            stop_timeout,
+            name,
+            control,
         };
-        (raw, dump_dtb)
+        Wish {
+            raw,
+            file,
+            dump_dtb,
+            print_config,
+        }
     }
 }
 
@@ -217,7 +301,7 @@ mod tests {
             ("armlet run --kernel", "--kernel <PATH>"),
             ("armlet run --kernel a --sound loud", "--sound"),
             ("armlet fly", "fly"),
-            ("armlet run --kernel a b", "'b'"),
+            ("armlet run a.toml b", "'b'"),
             ("armlet disk create", "armlet disk --help"),
             ("armlet disk mend x", "mend"),
         ] {

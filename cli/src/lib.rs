@@ -7,16 +7,19 @@
 mod args;
 mod disk;
 mod doctor;
+mod remote;
 mod words;
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use args::{Cli, Command, Run, Stop};
+use args::{Cli, Command, Run, Stop, Wish};
 use tracing_subscriber::EnvFilter;
-use vmm::config::MachineConfig;
-use vmm::host::{signals, tty};
+use vmm::config::{self, MachineConfig, RawConfig, Settings};
+use vmm::host::signals::{self, Urgency};
+use vmm::host::tty;
 use vmm::machine::{Machine, StartError, device_tree, starts_from};
 use vmm::outcome::Outcome;
 use words::{complain, complain_on_new_line, say};
@@ -55,6 +58,8 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Run(run) => run_machine(*run),
         Command::Disk(disk) => work_on_disk(disk),
         Command::Doctor => show(&doctor::report()),
+        Command::Stop(args) => remote::stop(&args),
+        Command::Status(args) => remote::status(&args),
     }
 }
 
@@ -96,22 +101,64 @@ fn start_logs(verbose: u8) -> Result<(), Failure> {
 }
 
 fn run_machine(run: Run) -> Result<u8, Failure> {
-    let (raw, dump_dtb) = run.into_parts();
-    let config = MachineConfig::try_from(raw).map_err(|e| Failure(BAD_INPUT, e.to_string()))?;
+    let Wish {
+        raw,
+        file,
+        dump_dtb,
+        print_config,
+    } = run.wish();
+    let config = configure(raw, file.as_deref())?;
+    if print_config {
+        let text = config.to_toml().map_err(bad_input)?;
+        return show(text.trim_end());
+    }
     if let Some(path) = dump_dtb {
         return write_device_tree(&config, &path);
     }
+    let patience = config.stop_timeout.time();
     let machine = Machine::new(config)?;
     let control = machine.control();
-    let told = move |signal| {
+    let told = move |signal, urgency| {
+        let outcome = Outcome::Signal(signal);
+        let taken = match urgency {
+            Urgency::Ask if !patience.is_zero() => {
+                let seconds = patience.as_secs();
+                complain(&format!(
+                    "the guest has {seconds} s to shut down; once more cuts its power"
+                ));
+                control.stop(patience, outcome)
+            }
+            Urgency::Ask | Urgency::Cut | Urgency::AtOnce => control.end(outcome),
+        };
         // Past its end, the machine only waits for the reader of its output.
-        if !control.end(Outcome::Signal(signal)) {
+        if !taken {
             signals::end_by(signal);
         }
     };
     let _watch = signals::Watch::start(told)
         .map_err(|error| Failure(HOST_FAILED, format!("cannot watch for signals: {error}")))?;
     report(machine.run()?)
+}
+
+/// The machine that flags and a file make together.
+fn configure(raw: RawConfig, file: Option<&Path>) -> Result<MachineConfig, Failure> {
+    let flags = Settings::try_from(raw).map_err(bad_input)?;
+    let settings = match file {
+        Some(path) if path.extension() != Some("toml".as_ref()) => {
+            let path = path.display();
+            let line = format!(
+                "{path}: not a machine file, whose name ends in .toml; a kernel is given with --kernel"
+            );
+            return Err(Failure(BAD_INPUT, line));
+        }
+        Some(path) => flags.or(config::file::read(path).map_err(bad_input)?),
+        None => flags,
+    };
+    MachineConfig::try_from(settings).map_err(bad_input)
+}
+
+fn bad_input(error: impl Display) -> Failure {
+    Failure(BAD_INPUT, error.to_string())
 }
 
 fn write_device_tree(config: &MachineConfig, path: &Path) -> Result<u8, Failure> {
@@ -134,8 +181,9 @@ fn write_device_tree(config: &MachineConfig, path: &Path) -> Result<u8, Failure>
 /// The exit status for how a machine ended.
 fn report(outcome: Outcome) -> Result<u8, Failure> {
     match outcome {
-        Outcome::PoweredOff => tracing::info!("the guest powered off"),
-        Outcome::ResetRefused => tracing::info!("the guest asked for a reset"),
+        Outcome::PoweredOff | Outcome::ResetRefused => tracing::info!("{outcome}"),
+        Outcome::Cut => complain_on_new_line(&outcome.to_string()),
+        Outcome::StopTimedOut(_) => return Err(Failure(GUEST_FAILED, outcome.to_string())),
         // The cursor stands in the guest's last line.
         Outcome::Left => complain_on_new_line("left the guest"),
         Outcome::Signal(signal) => signals::end_by(signal),

@@ -48,7 +48,7 @@ fn run(armlet: &Path, scratch: &Scratch, end: &End) -> Left {
     let folder = scratch.path().display();
     let session = format!(
         "cd {folder}; rm -f before during after status pid; stty -g > before; tty > tty; \
-         sh -c 'echo $$ > pid; exec {} run --accel soft --kernel {kernel}'; \
+         sh -c 'echo $$ > pid; exec {} run --accel soft --stop-timeout 1 --kernel {kernel}'; \
          echo $? > status; stty -g > after",
         armlet.display()
     );

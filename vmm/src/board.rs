@@ -27,6 +27,8 @@ pub trait Board: Send + Sync {
     /// The vCPUs were stopped, or are about to go. What acts by itself (input, alarms) does nothing
     /// while they are stopped, so that the machine has one state.
     fn set_stopped(&self, stopped: bool);
+    /// Presses the power key, and lets it go. Only while the vCPUs run.
+    fn press_power_key(&self);
     /// Whether a core can start at `gpa`.
     fn is_memory(&self, gpa: Gpa) -> bool;
     /// Puts memory, devices and the interrupt controller into their state at power-on, and says

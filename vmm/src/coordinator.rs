@@ -6,6 +6,8 @@
 //! | `Running` | `Pause`        | vCPUs stop at the gate; what they asked for is done  | `Paused` |
 //! | `Paused`  | `Resume`       | vCPUs go                                            | `Running` |
 //! | `Paused`  | `Visit`        | the visitor sees a machine that stands still        | same |
+//! | `Paused`  | `Stop`         | vCPUs go, then as below                             | `Running` |
+//! | `Running` | `Stop`         | the power key is pressed, again and again; then `End` when the time is up | same |
 //! | any       | `Reset`        | vCPUs stop; board reset; vCPU 0 starts over, the others are off; they go if `Running` | same |
 //! | any       | `End`          | vCPUs and threads end                               | (over) |
 //!
@@ -13,10 +15,13 @@
 //! for the reset or the end holds still until it comes, which is before a pause is confirmed: a
 //! machine at rest never has a request of its own pending.
 
+mod control;
+
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use aarch64::state::CounterState;
 
@@ -24,8 +29,12 @@ use crate::board::Board;
 use crate::fleet::Fleet;
 use crate::gate::Epoch;
 use crate::host;
+use crate::host::clock::now;
 use crate::outcome::{Event, Outcome, Visit, WhilePaused};
+use crate::stopping::{Step, StopRequest, Stopping};
 use crate::vcpu::{self, Context, chain};
+use control::lock;
+pub use control::{Activity, Condition, Control, Inbox, controls};
 
 /// What a reset asked for by the guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,63 +86,6 @@ enum Life {
     Paused(Option<CounterState>),
 }
 
-/// A machine's controls, for any thread.
-#[derive(Clone, Debug)]
-pub struct Control(Sender<Event>);
-
-impl Control {
-    /// Ends the machine. False when it has ended already.
-    pub fn end(&self, outcome: Outcome) -> bool {
-        self.0.send(Event::End(outcome)).is_ok()
-    }
-
-    /// Stops every vCPU, and guest time with them; returns when they stand. False when the machine
-    /// is over.
-    #[must_use]
-    pub fn pause(&self) -> bool {
-        self.pause_with(WhilePaused::default())
-    }
-
-    /// As [`Control::pause`], with a choice of what becomes of guest time.
-    #[must_use]
-    pub fn pause_with(&self, time: WhilePaused) -> bool {
-        let (stopped, wait) = channel();
-        self.0.send(Event::Pause(time, stopped)).is_ok() && wait.recv().is_ok()
-    }
-
-    /// Lets the vCPUs of a paused machine go on.
-    pub fn resume(&self) {
-        let _ = self.0.send(Event::Resume);
-    }
-
-    /// Calls `visitor` while the machine stands still, on the coordinator's thread, and returns
-    /// what it does. `None` when the machine is not paused, or over.
-    pub fn visit<R: Send + 'static>(
-        &self,
-        visitor: impl FnOnce(&Standing<'_>) -> R + Send + 'static,
-    ) -> Option<R> {
-        let (result, wait) = channel();
-        // Who waits for it is this very call.
-        let visit = Visit::new(move |standing| drop(result.send(visitor(standing))));
-        self.0.send(Event::Visit(visit)).ok()?;
-        wait.recv().ok()
-    }
-}
-
-/// The controls of a machine that is yet to be made, and where their requests arrive.
-#[must_use]
-pub fn controls() -> (Control, Inbox) {
-    let (sender, inbox) = channel();
-    (Control(sender.clone()), Inbox { sender, inbox })
-}
-
-/// Requests to a machine's coordinator.
-#[derive(Debug)]
-pub struct Inbox {
-    sender: Sender<Event>,
-    inbox: Receiver<Event>,
-}
-
 /// Runs a machine from power-on to its end.
 pub fn run(fleet: Arc<Fleet>, board: Arc<dyn Board>, on_reset: OnReset, inbox: Inbox) -> Outcome {
     run_from(
@@ -153,7 +105,11 @@ pub fn run_from(
     on_reset: OnReset,
     inbox: Inbox,
 ) -> Outcome {
-    let Inbox { sender, inbox } = inbox;
+    let Inbox {
+        sender,
+        inbox,
+        condition,
+    } = inbox;
     let context = Context {
         fleet,
         board,
@@ -162,13 +118,16 @@ pub fn run_from(
     let mut coordinator = Coordinator {
         context,
         inbox,
+        condition,
         later: VecDeque::new(),
+        stopping: None,
         threads: Vec::new(),
         on_reset,
         life: Life::Paused(None),
         epoch: Epoch::default(),
     };
     let Err(outcome) = coordinator.live(start, begin);
+    coordinator.show(Activity::Over);
     coordinator.context.fleet.dismiss();
     for thread in coordinator.threads.drain(..) {
         // A thread that panicked has said so already.
@@ -180,8 +139,11 @@ pub fn run_from(
 struct Coordinator {
     context: Context,
     inbox: Receiver<Event>,
+    /// What others see of this.
+    condition: Arc<Mutex<Condition>>,
     /// Requests that arrived before what they have to wait for.
     later: VecDeque<Event>,
+    stopping: Option<Stopping>,
     threads: Vec<JoinHandle<()>>,
     on_reset: OnReset,
     life: Life,
@@ -212,13 +174,70 @@ impl Coordinator {
             self.resume()?;
         }
         loop {
+            self.show(match self.life {
+                Life::Running => Activity::Running,
+                Life::Paused(_) => Activity::Paused,
+            });
             let event = match self.later.pop_front() {
-                Some(event) => event,
-                // An error cannot be: this coordinator holds a sender itself.
-                None => self.inbox.recv().map_err(|RecvError| Outcome::Left)?,
+                Some(event) => Some(event),
+                None => self.next_event()?,
             };
-            self.handle(event)?;
+            if let Some(event) = event {
+                self.handle(event)?;
+            }
         }
+    }
+
+    /// The next event, or `None` when it is time to look after a machine that is being stopped.
+    fn next_event(&mut self) -> Result<Option<Event>, Outcome> {
+        // Errors cannot be: this coordinator holds a sender itself.
+        let Some(wait) = self.go_on_stopping()? else {
+            let event = self.inbox.recv().map_err(|RecvError| Outcome::Left)?;
+            return Ok(Some(event));
+        };
+        match self.inbox.recv_timeout(wait) {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Outcome::Left),
+        }
+    }
+
+    /// Does what is due to stop the machine, and says how long nothing is.
+    fn go_on_stopping(&mut self) -> Result<Option<Duration>, Outcome> {
+        let Some(stopping) = &mut self.stopping else {
+            return Ok(None);
+        };
+        loop {
+            match stopping.step(now()) {
+                Step::Wait(time) => return Ok(Some(time)),
+                Step::Cut(outcome) => {
+                    tracing::warn!("the guest did not shut down in time; its power is cut");
+                    return Err(outcome);
+                }
+                // A machine that was paused since then stands still.
+                Step::Press if self.life == Life::Running => self.context.board.press_power_key(),
+                Step::Press => {}
+            }
+        }
+    }
+
+    fn stop(&mut self, request: StopRequest) -> Result<(), Outcome> {
+        match &mut self.stopping {
+            Some(stopping) => stopping.ask_again(request, now()),
+            None => {
+                tracing::info!("the guest is asked to shut down");
+                self.stopping = Some(Stopping::new(request, now()));
+            }
+        }
+        self.resume()
+    }
+
+    /// Lets others see how the machine does.
+    fn show(&self, activity: Activity) {
+        *lock(&self.condition) = Condition {
+            activity,
+            stopping: self.stopping.is_some(),
+        };
     }
 
     fn handle(&mut self, event: Event) -> Result<(), Outcome> {
@@ -232,6 +251,7 @@ impl Coordinator {
                 Ok(())
             }
             Event::Resume => self.resume(),
+            Event::Stop(request) => self.stop(request),
             Event::Visit(visit) => {
                 self.receive(visit);
                 Ok(())
@@ -259,7 +279,9 @@ impl Coordinator {
         for event in arrived {
             match event {
                 Event::End(_) | Event::Reset(_) => self.handle(event)?,
-                Event::Pause(..) | Event::Resume | Event::Visit(_) => self.later.push_back(event),
+                Event::Pause(..) | Event::Resume | Event::Stop(_) | Event::Visit(_) => {
+                    self.later.push_back(event);
+                }
             }
         }
         Ok(())

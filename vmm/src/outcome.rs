@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use crate::coordinator::Standing;
 use crate::gate::Epoch;
+use crate::stopping::StopRequest;
 
 /// Why a machine ended. The first reason counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +17,13 @@ pub enum Outcome {
     ResetRefused,
     /// The user left by the console's escape, or the program asked the machine to end.
     Left,
-    /// The host sent the process this signal.
+    /// The host sent the process this signal, and the guest was not asked, or did not shut down in
+    /// time.
     Signal(i32),
+    /// Somebody asked for the guest's power to be cut.
+    Cut,
+    /// Somebody asked the guest to shut down, it did not within this time, and its power was cut.
+    StopTimedOut(Duration),
     /// The guest crashed, or asked for what no machine can do.
     GuestFailed {
         /// One line.
@@ -29,6 +36,27 @@ pub enum Outcome {
     /// The saved state that the machine was to go on from is none that its vCPUs can hold; one
     /// line. Nothing of it ran.
     NotRestored(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoweredOff => f.write_str("the guest powered off"),
+            Self::ResetRefused => f.write_str("the guest asked for a reset"),
+            Self::Left => f.write_str("left the guest"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::Cut => f.write_str("the guest's power was cut, as it was asked for"),
+            Self::StopTimedOut(limit) => {
+                let seconds = limit.as_secs();
+                write!(
+                    f,
+                    "the guest did not shut down within {seconds} s; its power was cut"
+                )
+            }
+            Self::GuestFailed { reason, .. } | Self::HostFailed(reason) => f.write_str(reason),
+            Self::NotRestored(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// What becomes of guest time while the machine is paused.
@@ -74,6 +102,8 @@ pub enum Event {
     Pause(WhilePaused, Sender<()>),
     /// Paused vCPUs shall go on.
     Resume,
+    /// The guest shall shut down.
+    Stop(StopRequest),
     /// Somebody asks to see the paused machine; if it is not paused, the visit is dropped.
     Visit(Visit),
 }

@@ -25,7 +25,8 @@ pub fn machine(data: &[u8]) {
         Ok(Outcome::PoweredOff | Outcome::ResetRefused | Outcome::Left) => true,
         Ok(Outcome::GuestFailed { reason, .. }) => !reason.is_empty() && !reason.contains('\n'),
         // A vCPU's thread that panicked ends the machine as a failure of the host.
-        Ok(Outcome::Signal(_) | Outcome::HostFailed(_) | Outcome::NotRestored(_)) | Err(_) => false,
+        Ok(Outcome::Signal(_) | Outcome::Cut | Outcome::StopTimedOut(_)) => false,
+        Ok(Outcome::HostFailed(_) | Outcome::NotRestored(_)) | Err(_) => false,
     };
     assert!(legal, "{outcome:?}");
 }

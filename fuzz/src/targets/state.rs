@@ -46,7 +46,8 @@ pub fn machine_state(data: &[u8]) {
         Ok(Outcome::NotRestored(line)) | Err(StartError::Input(line)) => {
             !line.is_empty() && !line.contains('\n')
         }
-        Ok(Outcome::Signal(_) | Outcome::HostFailed(_)) | Err(StartError::Host(_)) => false,
+        Ok(Outcome::Signal(_) | Outcome::Cut | Outcome::StopTimedOut(_)) => false,
+        Ok(Outcome::HostFailed(_)) | Err(StartError::Host(_)) => false,
     };
     assert!(legal, "{outcome:?}");
 }

@@ -8,13 +8,16 @@
 //! Checks that need the host (files, accelerators) come later, when the machine is made.
 //!
 //! To add a setting: its type here, with `FromStr` and a way to write it; a field in [`RawConfig`],
-//! [`Settings`] and [`MachineConfig`] (the compiler then asks for the rest); and a line in the table
-//! of [`file`]. To add a device: its type is an [`options::OptionList`].
+//! [`Settings`] and [`MachineConfig`] (the compiler then asks for the rest); a line in the table of
+//! [`file`] and one in [`print`]. To add a device: its type is an [`options::OptionList`].
 
+mod control;
 mod cpu;
 pub mod disk;
+pub mod file;
 mod memory;
 pub mod options;
+pub mod print;
 pub mod rng;
 mod serial;
 mod settings;
@@ -28,6 +31,7 @@ use hv_backend::Choice;
 use hv_backend::select::UnknownAccel;
 
 use crate::coordinator::OnReset;
+pub use control::{MachineName, StopTimeout};
 pub use cpu::{CpuChoice, CpuCount, FrequencyChoice};
 pub use memory::{DEFAULT_MEMORY, MIN_MEMORY, RamSize};
 pub use options::OptionError;
@@ -68,6 +72,12 @@ pub struct MachineConfig {
     pub on_reset: OnReset,
     /// What virtio devices sit behind.
     pub transport: Transport,
+    /// How long the guest may take to shut down when it is asked to.
+    pub stop_timeout: StopTimeout,
+    /// By which name it is reached while it runs.
+    pub name: Option<MachineName>,
+    /// The socket by which it is reached while it runs, instead of the name's.
+    pub control: Option<PathBuf>,
 }
 
 /// What a user wrote makes no machine. One line each, naming the thing and the way out.
@@ -77,7 +87,7 @@ pub enum ConfigError {
     #[error("--{0} {1}")]
     Flag(&'static str, ValueError),
     /// Nothing to boot.
-    #[error("no kernel is given; use --kernel PATH")]
+    #[error("no kernel is given; use --kernel PATH, or a machine file with one")]
     NoKernel,
 }
 
@@ -117,6 +127,12 @@ pub enum ValueError {
     /// No such transport.
     #[error("{0}: choose pci or mmio")]
     Transport(String),
+    /// No name for a machine.
+    #[error("{0}: a name is 1 to {max} letters, digits, '.', '-' and '_', a letter or digit first", max = control::MAX_NAME)]
+    Name(String),
+    /// No time to wait for a guest.
+    #[error("{0}: write whole seconds, at most {max}; 0 asks the guest for nothing", max = StopTimeout::MAX)]
+    StopTimeout(String),
     /// Options of a device.
     #[error(transparent)]
     Options(#[from] OptionError),

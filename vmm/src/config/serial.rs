@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::ValueError;
+use super::print::absolute;
 
 /// Where the serial port goes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -31,14 +32,28 @@ impl FromStr for Serial {
 }
 
 impl Serial {
-    /// As users write it; `None` if its file's name is no text.
+    /// The same place, with its file's name from the root.
     #[must_use]
-    pub fn text(&self) -> Option<String> {
-        Some(match self {
-            Self::Stdio => "stdio".to_owned(),
-            Self::File(path) => format!("file:{}", path.to_str()?),
-            Self::None => "none".to_owned(),
-        })
+    pub fn absolute(&self) -> Self {
+        match self {
+            Self::File(path) => Self::File(absolute(path)),
+            Self::Stdio | Self::None => self.clone(),
+        }
+    }
+
+    /// As users write it.
+    ///
+    /// # Errors
+    /// With its file's name, if that is no text.
+    pub fn text(&self) -> Result<String, PathBuf> {
+        match self {
+            Self::Stdio => Ok("stdio".to_owned()),
+            Self::File(path) => match path.to_str() {
+                Some(text) => Ok(format!("file:{text}")),
+                None => Err(path.clone()),
+            },
+            Self::None => Ok("none".to_owned()),
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use hv_backend::Choice;
 use super::disk::DiskConfig;
 use super::rng::Rng;
 use super::{
-    ConfigError, CpuChoice, CpuCount, FrequencyChoice, MAX_CMDLINE, MachineConfig, RamSize, Serial,
-    Transport, ValueError,
+    ConfigError, CpuChoice, CpuCount, FrequencyChoice, MAX_CMDLINE, MachineConfig, MachineName,
+    RamSize, Serial, StopTimeout, Transport, ValueError,
 };
 use crate::coordinator::OnReset;
 
@@ -42,6 +42,12 @@ pub struct RawConfig {
     pub no_reboot: Option<bool>,
     /// What virtio devices sit behind.
     pub transport: Option<String>,
+    /// How long the guest may take to shut down.
+    pub stop_timeout: Option<String>,
+    /// The machine's name.
+    pub name: Option<String>,
+    /// The machine's control socket.
+    pub control: Option<PathBuf>,
 }
 
 /// Checked values; `None` for what was not said.
@@ -73,6 +79,12 @@ pub struct Settings {
     pub no_reboot: Option<bool>,
     /// What virtio devices sit behind.
     pub transport: Option<Transport>,
+    /// How long the guest may take to shut down.
+    pub stop_timeout: Option<StopTimeout>,
+    /// The machine's name.
+    pub name: Option<MachineName>,
+    /// The machine's control socket.
+    pub control: Option<PathBuf>,
 }
 
 /// A command line that Linux reads to its end.
@@ -108,6 +120,9 @@ impl TryFrom<RawConfig> for Settings {
             rng,
             no_reboot,
             transport,
+            stop_timeout,
+            name,
+            control,
         } = raw;
         Ok(Self {
             kernel,
@@ -123,6 +138,9 @@ impl TryFrom<RawConfig> for Settings {
             rng: flag("rng", rng)?,
             no_reboot,
             transport: flag("transport", transport)?,
+            stop_timeout: flag("stop-timeout", stop_timeout)?,
+            name: flag("name", name)?,
+            control,
         })
     }
 }
@@ -167,6 +185,9 @@ impl Settings {
             rng,
             no_reboot,
             transport,
+            stop_timeout,
+            name,
+            control,
         } = self;
         Self {
             kernel: kernel.or(base.kernel),
@@ -182,6 +203,9 @@ impl Settings {
             rng: rng.or(base.rng),
             no_reboot: no_reboot.or(base.no_reboot),
             transport: transport.or(base.transport),
+            stop_timeout: stop_timeout.or(base.stop_timeout),
+            name: name.or(base.name),
+            control: control.or(base.control),
         }
     }
 }
@@ -204,6 +228,9 @@ impl TryFrom<Settings> for MachineConfig {
             rng,
             no_reboot,
             transport,
+            stop_timeout,
+            name,
+            control,
         } = settings;
         let Cmdline(cmdline) = cmdline.unwrap_or_default();
         Ok(Self {
@@ -223,6 +250,9 @@ impl TryFrom<Settings> for MachineConfig {
                 Some(false) | None => OnReset::Restart,
             },
             transport: transport.unwrap_or_default(),
+            stop_timeout: stop_timeout.unwrap_or_default(),
+            name,
+            control,
         })
     }
 }
@@ -273,7 +303,7 @@ mod tests {
             ),
             (
                 RawConfig::default(),
-                "no kernel is given; use --kernel PATH",
+                "no kernel is given; use --kernel PATH, or a machine file with one",
             ),
         ] {
             assert_eq!(MachineConfig::try_from(raw).unwrap_err().to_string(), said);

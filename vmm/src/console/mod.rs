@@ -133,6 +133,8 @@ impl Session {
             Outcome::PoweredOff | Outcome::ResetRefused | Outcome::GuestFailed { .. } => None,
             Outcome::Left
             | Outcome::Signal(_)
+            | Outcome::Cut
+            | Outcome::StopTimedOut(_)
             | Outcome::HostFailed(_)
             | Outcome::NotRestored(_) => Some(HURRY),
         };

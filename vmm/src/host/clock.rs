@@ -43,6 +43,12 @@ impl Monotonic for Uptime {
     }
 }
 
+/// This moment, for time limits.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
 type Ring = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]

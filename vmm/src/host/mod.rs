@@ -3,8 +3,10 @@
 
 pub mod bell;
 pub mod clock;
+pub mod poll;
 pub mod random;
 pub mod signals;
+pub mod socket;
 pub mod stdio;
 pub mod thread;
 pub mod tty;

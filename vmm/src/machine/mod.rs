@@ -9,6 +9,7 @@
 //! | saving it, and making one from what was saved | `snapshot`, with [`crate::state`] |
 //! | the disks | `disk` |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
+//! | how other programs reach it while it runs | [`crate::control`] |
 //! | the serial port's other end | [`crate::console`] |
 
 mod contents;
@@ -17,6 +18,7 @@ mod disk;
 mod interrupts;
 mod pci;
 mod platform;
+mod reach;
 mod snapshot;
 mod virtio;
 
@@ -40,6 +42,7 @@ use contents::Contents;
 pub use contents::starts_from;
 use disk::OpenDisk;
 use platform::{Platform, Wiring};
+use reach::Reach;
 pub use snapshot::Saver;
 use snapshot::Shape;
 use virtio::Wanted;
@@ -98,6 +101,7 @@ pub struct Machine {
     control: Control,
     inbox: Inbox,
     on_reset: OnReset,
+    reach: Reach,
     /// Held for its thread.
     _alarms: Alarms,
 }
@@ -154,6 +158,7 @@ impl Machine {
     ) -> Result<Self, StartError> {
         let Files { contents, disks } = files;
         let wanted = virtio::wanted(&config);
+        let reach = Reach::open(&config, hypervisor.name())?;
         let MachineConfig {
             cpus,
             memory,
@@ -214,6 +219,7 @@ impl Machine {
             control,
             inbox,
             on_reset,
+            reach,
             _alarms: alarms,
         })
     }
@@ -246,7 +252,7 @@ impl Machine {
     /// When the console cannot start.
     pub fn run(self) -> Result<Outcome, StartError> {
         let Self {
-            shape: _,
+            shape,
             start,
             begin,
             fleet,
@@ -255,13 +261,18 @@ impl Machine {
             control,
             inbox,
             on_reset,
+            reach,
             _alarms,
         } = self;
+        let server = reach.serve(control.clone(), shape.cpu)?;
         let session = console.start(platform.uart().clone(), control)?;
         let board = platform.clone();
         let outcome = coordinator::run_from((start, begin), fleet, board, on_reset, inbox);
         platform.finish();
         session.finish(&outcome);
+        if let Some(server) = server {
+            server.finish(&outcome);
+        }
         Ok(outcome)
     }
 }

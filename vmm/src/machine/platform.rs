@@ -262,6 +262,10 @@ impl Board for Platform {
         }
     }
 
+    fn press_power_key(&self) {
+        self.gpio.press(machine::POWER_BUTTON_LINE);
+    }
+
     fn is_memory(&self, gpa: Gpa) -> bool {
         self.contents.ram().contains(gpa)
     }

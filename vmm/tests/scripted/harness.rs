@@ -49,6 +49,7 @@ pub enum Seen {
 pub struct TestBoard {
     seen: Mutex<Vec<Seen>>,
     resets: AtomicUsize,
+    keys: AtomicUsize,
     refuse: Mutex<Option<String>>,
     raise: AtomicBool,
     fleet: OnceLock<Arc<Fleet>>,
@@ -61,6 +62,11 @@ impl TestBoard {
 
     pub fn resets(&self) -> usize {
         self.resets.load(SeqCst)
+    }
+
+    /// How often the power key was pressed.
+    pub fn keys(&self) -> usize {
+        self.keys.load(SeqCst)
     }
 
     pub fn ppis(&self, intid: Intid) -> Vec<bool> {
@@ -114,6 +120,10 @@ impl Board for TestBoard {
 
     fn set_stopped(&self, stopped: bool) {
         self.see(Seen::Stopped(stopped));
+    }
+
+    fn press_power_key(&self) {
+        self.keys.fetch_add(1, SeqCst);
     }
 
     fn is_memory(&self, gpa: Gpa) -> bool {

@@ -7,3 +7,4 @@ mod kernel_gic;
 mod machine;
 mod random_guests;
 mod run_loop;
+mod stop;

@@ -1,0 +1,133 @@
+//! `armlet stop` and `armlet status`: what is said to a machine that another process runs.
+
+use std::time::Duration;
+
+use vmm::config::{ByteSize, ConfigError, StopTimeout};
+use vmm::control::Address;
+use vmm::control::client::{Client, ClientError};
+use vmm::control::protocol::{End, Event, Facts, State, Status, Stop};
+
+use crate::args::{StatusArgs, StopArgs};
+use crate::words::complain;
+use crate::{BAD_INPUT, DONE, Failure, GUEST_FAILED, HOST_FAILED, bad_input, show};
+
+/// How long a machine whose power is cut may take to write out what its guest said.
+const TO_END: Duration = Duration::from_secs(20);
+
+/// Asks the guest to shut down, and waits until the machine is over.
+pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
+    let StopArgs {
+        machine,
+        timeout,
+        force,
+    } = args;
+    let timeout = timeout.as_deref().map(str::parse::<StopTimeout>);
+    let timeout = timeout.transpose();
+    let timeout = timeout.map_err(|why| bad_input(ConfigError::Flag("timeout", why)))?;
+    let stop = Stop {
+        timeout: timeout.map(|timeout| u64::from(timeout.seconds())),
+        force: *force,
+    };
+    let mut client = Client::connect(&address(machine)?)?;
+    let limit = client.stop(stop)?.timeout;
+    let limit = Duration::from_secs(u64::from(limit)) + TO_END;
+    let Event::Ended { how, message } = client.wait_for_end(limit)?;
+    match how {
+        End::PoweredOff => Ok(DONE),
+        End::Cut if *force || limit == TO_END => Ok(DONE),
+        End::Cut
+        | End::Reset
+        | End::Left
+        | End::Signal
+        | End::StopTimedOut
+        | End::GuestFailed
+        | End::HostFailed
+        | End::Other => {
+            complain(&format!("{machine}: {message}"));
+            Ok(GUEST_FAILED)
+        }
+    }
+}
+
+/// Says how a machine does.
+pub fn status(args: &StatusArgs) -> Result<u8, Failure> {
+    let status = Client::connect(&address(&args.machine)?)?.status()?;
+    show(&text(&status))
+}
+
+fn text(status: &Status) -> String {
+    let Status {
+        state,
+        stopping,
+        facts,
+    } = status;
+    let Facts {
+        name,
+        process,
+        accel,
+        cpu,
+        cpus,
+        memory,
+    } = facts;
+    let state = match state {
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Paused => "paused",
+        State::Over => "over",
+    };
+    let stopping = if *stopping { ", shutting down" } else { "" };
+    let mut lines = vec![
+        format!("state: {state}{stopping}"),
+        format!("process: {process}"),
+        format!("accelerator: {accel}, CPU model {cpu}"),
+        format!("CPUs: {cpus}"),
+        format!("memory: {}", ByteSize(*memory)),
+    ];
+    if let Some(name) = name {
+        lines.insert(0, format!("name: {name}"));
+    }
+    lines.join("\n")
+}
+
+fn address(machine: &str) -> Result<Address, Failure> {
+    machine.parse().map_err(bad_input)
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let status = match &error {
+            ClientError::Nobody(_) | ClientError::Refused { .. } | ClientError::Stranger { .. } => {
+                BAD_INPUT
+            }
+            ClientError::Fault(..) | ClientError::Lost(_) | ClientError::Silent(_) => HOST_FAILED,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_in_lines() {
+        let facts = Facts {
+            name: Some("web".into()),
+            process: 7,
+            accel: "soft".into(),
+            cpu: "portable".into(),
+            cpus: 2,
+            memory: 512 << 20,
+        };
+        let status = Status {
+            state: State::Running,
+            stopping: true,
+            facts,
+        };
+        assert_eq!(
+            text(&status),
+            "name: web\nstate: running, shutting down\nprocess: 7\n\
+             accelerator: soft, CPU model portable\nCPUs: 2\nmemory: 512M"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! The other side of a control socket: what `armlet stop` and `armlet status` are.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Address;
+use super::protocol::{
+    Answer, Event, Fault, Greeting, MAX_LINE, Request, Said, Status, Stop, Stopping, VERSION,
+    to_line,
+};
+use crate::host::clock::now;
+
+/// How long a machine may take to answer. It does so in no time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a machine cannot be reached or does not do as it is told. One line.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("{0}: no such machine runs here; there is nobody at {path}", path = .0.path().display())]
+    Nobody(Address),
+    /// The socket cannot be used.
+    #[error("{address}: cannot reach the machine at {path}: {error}", path = .address.path().display())]
+    Refused {
+        /// Where.
+        address: Address,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Who answers is no machine of ours, or one of another version.
+    #[error("{address}: what answers at {path} {why}", path = .address.path().display())]
+    Stranger {
+        /// Where.
+        address: Address,
+        /// What is odd about it.
+        why: String,
+    },
+    /// The machine went away without a word.
+    #[error("{0}: the connection to the machine is lost")]
+    Lost(Address),
+    /// The machine says nothing.
+    #[error("{0}: the machine does not answer")]
+    Silent(Address),
+    /// The machine refuses.
+    #[error("{0}: {1}")]
+    Fault(Address, Fault),
+}
+
+/// A connection to a machine.
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    stream: BufReader<UnixStream>,
+    /// Of the request that was sent last.
+    id: u64,
+    /// An event that came before an answer.
+    event: Option<Event>,
+}
+
+impl Client {
+    /// Connects to a machine.
+    ///
+    /// # Errors
+    /// When there is none, or it speaks another language.
+    pub fn connect(address: &Address) -> Result<Self, ClientError> {
+        let address = address.clone();
+        let stream = match UnixStream::connect(address.path()) {
+            Ok(stream) => BufReader::new(stream),
+            Err(error) => {
+                let nobody = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+                return Err(if nobody.contains(&error.kind()) {
+                    ClientError::Nobody(address)
+                } else {
+                    ClientError::Refused { address, error }
+                });
+            }
+        };
+        let mut client = Self {
+            address,
+            stream,
+            id: 0,
+            event: None,
+        };
+        let Greeting { armlet, protocol } = client.read(now() + PATIENCE)?;
+        if protocol != VERSION {
+            let why = format!(
+                "is armlet {armlet}, which speaks version {protocol} of the protocol, not {VERSION}"
+            );
+            return Err(client.stranger(why));
+        }
+        Ok(client)
+    }
+
+    /// How the machine does.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        self.call("status", Value::Null)
+    }
+
+    /// Asks the guest to shut down, and says within how many seconds it will have.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn stop(&mut self, stop: Stop) -> Result<Stopping, ClientError> {
+        let params = serde_json::to_value(stop).unwrap_or_default();
+        self.call("stop", params)
+    }
+
+    /// Waits until the machine says that it is over.
+    ///
+    /// # Errors
+    /// When it does not within `limit`.
+    pub fn wait_for_end(mut self, limit: Duration) -> Result<Event, ClientError> {
+        if let Some(event) = self.event.take() {
+            return Ok(event);
+        }
+        let due = now() + limit;
+        loop {
+            let value: Value = self.read(due)?;
+            if let Ok(event) = serde_json::from_value(value) {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn call<T: DeserializeOwned>(&mut self, method: &str, params: Value) -> Result<T, ClientError> {
+        self.id += 1;
+        let request = Request {
+            id: self.id,
+            method: method.to_owned(),
+            params,
+        };
+        let sent = self
+            .stream
+            .get_mut()
+            .write_all(to_line(&request).as_bytes());
+        sent.map_err(|_| ClientError::Lost(self.address.clone()))?;
+        let due = now() + PATIENCE;
+        let Answer { id: _, outcome } = loop {
+            let value: Value = self.read(due)?;
+            if let Ok(event) = serde_json::from_value(value.clone()) {
+                self.event = Some(event);
+                continue;
+            }
+            let answer: Answer =
+                serde_json::from_value(value).map_err(|error| self.stranger(odd(&error)))?;
+            if answer.id == Some(self.id) {
+                break answer;
+            }
+        };
+        match outcome {
+            Said::Result(value) => {
+                serde_json::from_value(value).map_err(|error| self.stranger(odd(&error)))
+            }
+            Said::Error(fault) => Err(ClientError::Fault(self.address.clone(), fault)),
+        }
+    }
+
+    /// The next line, as what it should be.
+    fn read<T: DeserializeOwned>(&mut self, due: Instant) -> Result<T, ClientError> {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let left = due.saturating_duration_since(now());
+            if left.is_zero() {
+                return Err(ClientError::Silent(self.address.clone()));
+            }
+            let lost = |_| ClientError::Lost(self.address.clone());
+            let socket = self.stream.get_ref();
+            socket.set_read_timeout(Some(left)).map_err(lost)?;
+            let room = (MAX_LINE + 1).saturating_sub(line.len());
+            let mut limited = self.stream.by_ref().take(room as u64);
+            match limited.read_until(b'\n', &mut line) {
+                Ok(0) if line.len() > MAX_LINE => {
+                    return Err(self.stranger("says more than a line".to_owned()));
+                }
+                Ok(0) => return Err(ClientError::Lost(self.address.clone())),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return Err(ClientError::Lost(self.address.clone())),
+            }
+        }
+        serde_json::from_slice(&line).map_err(|error| self.stranger(odd(&error)))
+    }
+
+    fn stranger(&self, why: String) -> ClientError {
+        let address = self.address.clone();
+        ClientError::Stranger { address, why }
+    }
+}
+
+fn odd(error: &serde_json::Error) -> String {
+    format!("does not speak as armlet does: {error}")
+}

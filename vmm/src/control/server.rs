@@ -1,0 +1,281 @@
+//! The machine's side of a control socket.
+
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::connection::{Connection, Line};
+use super::protocol::{
+    self, Answer, Code, Command, Event, Facts, Fault, Greeting, MAX_LINE, Said, Status, Stop,
+    Stopping, fault, to_line,
+};
+use crate::config::StopTimeout;
+use crate::coordinator::Control;
+use crate::host::poll::{self, Wanted};
+use crate::host::socket::Socket;
+use crate::host::thread;
+use crate::outcome::Outcome;
+
+/// Connections at once. When one more comes, the one that was silent longest goes.
+const MAX_CONNECTIONS: usize = 32;
+/// How long a host that has no file descriptors left is given to find some.
+const REST: Duration = Duration::from_millis(200);
+
+/// What answers requests.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The machine's controls.
+    pub control: Control,
+    /// What does not change.
+    pub facts: Facts,
+    /// How long its guest may take to shut down, unless a request says otherwise.
+    pub stop_timeout: StopTimeout,
+}
+
+impl Service {
+    /// Does what a line asks for, and gives the line to say.
+    #[must_use]
+    pub fn answer(&self, line: &[u8]) -> String {
+        let (id, result) = match protocol::read_request(line) {
+            Ok((id, command)) => (Some(id), self.obey(command)),
+            Err((id, fault)) => (id, Err(fault)),
+        };
+        answer(id, result)
+    }
+
+    fn obey(&self, command: Command) -> Result<Value, Fault> {
+        match command {
+            Command::Status => {
+                let status = Status::new(self.control.condition(), self.facts.clone());
+                Ok(to_value(&status))
+            }
+            Command::Stop(stop) => self.stop(stop).map(|stopping| to_value(&stopping)),
+        }
+    }
+
+    fn stop(&self, stop: Stop) -> Result<Stopping, Fault> {
+        let Stop { timeout, force } = stop;
+        let limit = match (force, timeout) {
+            (true, Some(_)) => {
+                let line = "stop: force takes no time; give no timeout with it".to_owned();
+                return Err(fault(Code::BadParams, line));
+            }
+            (_, None) => self.stop_timeout,
+            (false, Some(seconds)) => StopTimeout::try_from(seconds)
+                .map_err(|error| fault(Code::BadParams, format!("stop: timeout {error}")))?,
+        };
+        let is_cut = force || limit.time().is_zero();
+        let taken = if is_cut {
+            self.control.end(Outcome::Cut)
+        } else {
+            let or_else = Outcome::StopTimedOut(limit.time());
+            self.control.stop(limit.time(), or_else)
+        };
+        if !taken {
+            let line = "the machine is over already".to_owned();
+            return Err(fault(Code::Over, line));
+        }
+        let timeout = if is_cut { 0 } else { limit.seconds() };
+        Ok(Stopping { timeout })
+    }
+}
+
+fn answer(id: Option<u64>, result: Result<Value, Fault>) -> String {
+    let outcome = match result {
+        Ok(value) => Said::Result(value),
+        Err(fault) => Said::Error(fault),
+    };
+    to_line(&Answer { id, outcome })
+}
+
+fn to_value(result: &impl serde::Serialize) -> Value {
+    // As with lines: there is nothing in them that JSON cannot say.
+    serde_json::to_value(result).unwrap_or_default()
+}
+
+/// A control socket that is served. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct Server {
+    bell: PipeWriter,
+    ended: Arc<Mutex<Option<Event>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts to serve a socket.
+    ///
+    /// # Errors
+    /// When the host has no pipe or thread left.
+    pub fn start(socket: Socket, service: Service) -> std::io::Result<Self> {
+        socket.listener().set_nonblocking(true)?;
+        let (hear, bell) = std::io::pipe()?;
+        let ended = Arc::new(Mutex::new(None));
+        let serving = Serving {
+            socket,
+            hear,
+            ended: ended.clone(),
+            service,
+            connections: Vec::new(),
+            rests: false,
+        };
+        let thread = thread::spawn("control", move || serving.serve())?;
+        Ok(Self {
+            bell,
+            ended,
+            thread: Some(thread),
+        })
+    }
+
+    /// Tells everybody how the machine ended, as far as they listen, and ends.
+    pub fn finish(self, outcome: &Outcome) {
+        let event = Event::from(outcome);
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.bell.write(&[0]);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Serving {
+    // Wiring.
+    socket: Socket,
+    hear: PipeReader,
+    ended: Arc<Mutex<Option<Event>>>,
+    service: Service,
+    // State.
+    /// The one that spoke last is last.
+    connections: Vec<Connection<UnixStream>>,
+    /// The host could not accept a connection: none is accepted for a while.
+    rests: bool,
+}
+
+impl Serving {
+    fn serve(mut self) {
+        loop {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => return self.say_goodbye(),
+                Err(error) => {
+                    tracing::error!(%error, "the control socket is no longer served");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for something to do and does it. False at the end.
+    fn turn(&mut self) -> std::io::Result<bool> {
+        let listener = self.socket.listener();
+        let mut wanted = vec![
+            Wanted::new(&self.hear, true, false),
+            Wanted::new(listener, !self.rests, false),
+        ];
+        wanted.extend(
+            self.connections
+                .iter()
+                .map(|c| Wanted::new(c.stream(), c.wants_read(), c.wants_write())),
+        );
+        let limit = self.rests.then_some(REST);
+        let ready = poll::wait(&wanted, limit)?;
+        self.rests = false;
+        let [bell, listening, ready @ ..] = &*ready else {
+            return Ok(true);
+        };
+        if bell.read {
+            let _ = self.hear.read(&mut [0; 8])?;
+            return Ok(false);
+        }
+        let mut spoke = Vec::new();
+        let mut silent = Vec::new();
+        for (mut connection, ready) in self.connections.drain(..).zip(ready) {
+            if ready.write {
+                connection.write();
+            }
+            if ready.read && connection.wants_read() {
+                connection.read();
+            }
+            let list = if converse(&mut connection, &self.service) {
+                &mut spoke
+            } else {
+                &mut silent
+            };
+            if !connection.is_over() {
+                list.push(connection);
+            }
+        }
+        self.connections = silent;
+        self.connections.append(&mut spoke);
+        if listening.read {
+            self.accept();
+        }
+        Ok(true)
+    }
+
+    fn accept(&mut self) {
+        use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+        let accepted = self.socket.listener().accept();
+        let stream = accepted.and_then(|(stream, _)| {
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        });
+        match stream {
+            Ok(stream) => {
+                if self.connections.len() >= MAX_CONNECTIONS {
+                    drop(self.connections.remove(0));
+                }
+                let mut connection = Connection::new(stream);
+                connection.say(&to_line(&Greeting::ours()));
+                connection.write();
+                self.connections.push(connection);
+            }
+            Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection to the control socket");
+                self.rests = true;
+            }
+        }
+    }
+
+    /// Says how the machine ended, to those who read.
+    fn say_goodbye(mut self) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(event) = &*ended else {
+            return;
+        };
+        let line = to_line(event);
+        for connection in &mut self.connections {
+            connection.say(&line);
+            connection.write();
+        }
+    }
+}
+
+/// Answers what was asked; whether anything was.
+fn converse(connection: &mut Connection<UnixStream>, service: &Service) -> bool {
+    let mut spoke = false;
+    while let Some(line) = connection.next_line() {
+        spoke = true;
+        connection.say(&match line {
+            Line::Whole(line) => service.answer(&line),
+            Line::TooLong => {
+                let message = format!("a line has at most {MAX_LINE} bytes");
+                answer(None, Err(fault(Code::TooLong, message)))
+            }
+        });
+    }
+    if spoke {
+        connection.write();
+    }
+    spoke
+}
