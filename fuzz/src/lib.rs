@@ -70,6 +70,27 @@ pub const TARGETS: &[Target] = &[
         weight: 1,
     },
     Target {
+        name: "machine_file",
+        run: targets::config::machine_file,
+        seeds: targets::config::file_seeds,
+        longest: 4 << 10,
+        weight: 2,
+    },
+    Target {
+        name: "options",
+        run: targets::config::options,
+        seeds: targets::config::option_seeds,
+        longest: 256,
+        weight: 1,
+    },
+    Target {
+        name: "control",
+        run: targets::control::control,
+        seeds: targets::control::seeds,
+        longest: 1024,
+        weight: 2,
+    },
+    Target {
         name: "layout",
         run: targets::layout::layout,
         seeds: no_seeds,

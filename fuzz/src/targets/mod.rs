@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod config;
+pub mod control;
 pub mod cpu;
 pub mod device_tree;
 pub mod gic;
