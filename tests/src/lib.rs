@@ -6,6 +6,7 @@
 //! - [`guest`] boots a guest in the real `armlet` program and talks to it.
 //! - [`moving`] runs machines in this process, and moves them from one to the next.
 //! - [`program`] finds that program, and runs it for tests of its command line.
+//! - [`running`] runs it with a guest that hears nothing, for tests of how it is controlled.
 //! - [`simulated`] puts a simulator in place of Hypervisor.framework.
 //! - [`trace`] records what an accelerator tells the VMM, and replays it without one.
 //! - [`skip`] is how a test says that it cannot run here: loudly, and counted.
@@ -23,6 +24,7 @@ pub mod debian;
 pub mod guest;
 pub mod moving;
 pub mod program;
+pub mod running;
 pub mod simulated;
 pub mod skip;
 pub mod trace;

@@ -43,8 +43,21 @@ pub struct Outcome {
 /// Runs the program with `arguments` and no input, and stops it after `limit` (status `None`).
 #[must_use]
 pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Outcome {
-    let mut child = Command::new(program)
-        .args(arguments)
+    run_command(Command::new(program).args(arguments), limit)
+}
+
+/// As [`run`], with `runtime` as the user's directory for sockets.
+#[must_use]
+pub fn run_in(program: &Path, arguments: &[&str], runtime: &Path, limit: Duration) -> Outcome {
+    let mut command = Command::new(program);
+    run_command(
+        command.args(arguments).env("XDG_RUNTIME_DIR", runtime),
+        limit,
+    )
+}
+
+fn run_command(command: &mut Command, limit: Duration) -> Outcome {
+    let mut child = command
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

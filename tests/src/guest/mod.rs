@@ -54,6 +54,7 @@ pub struct Setup {
     disks: Vec<PathBuf>,
     transport: Transport,
     monitor: Option<PathBuf>,
+    options: Vec<String>,
 }
 
 impl Setup {
@@ -85,6 +86,7 @@ impl Setup {
             disks: Vec::new(),
             transport: Transport::Pci,
             monitor: None,
+            options: Vec::new(),
         })
     }
 
@@ -134,6 +136,13 @@ impl Setup {
             reboots: true,
             ..self
         }
+    }
+
+    /// With these options of `armlet run` too.
+    #[must_use]
+    pub fn options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(ToString::to_string));
+        self
     }
 
     /// Starts the guest.

@@ -86,6 +86,7 @@ fn armlet(path: &PathBuf, setup: &Setup) -> Command {
     if !setup.reboots {
         command.arg("--no-reboot");
     }
+    command.args(&setup.options);
     command
 }
 
