@@ -228,6 +228,14 @@ impl Pieces {
         Ok(parts.filter_map(|part| part.run()))
     }
 
+    /// The guest's addresses of the pieces, and their bytes.
+    pub fn spans(&self) -> impl Iterator<Item = (Gpa, u64)> + '_ {
+        self.list.iter().filter_map(|piece| {
+            let mapping = self.memory.mappings().get(piece.mapping)?;
+            Some((Gpa(mapping.gpa.0 + piece.offset), piece.len))
+        })
+    }
+
     /// Logs that `range` was written through [`Pieces::runs`].
     ///
     /// # Errors

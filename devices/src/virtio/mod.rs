@@ -6,7 +6,7 @@
 //! | everything between a transport and a device | [`Core`], with `negotiation`, `queue`, `worker` |
 //! | what the machine gives: memory, threads, bells | [`host`] |
 //! | transports | [`mmio`], [`pci`] |
-//! | devices | [`block`], [`entropy`] |
+//! | devices | [`balloon`], [`block`], [`entropy`] |
 //! | the driver's side, for tests | [`testing`] |
 //!
 //! # A device
@@ -28,6 +28,7 @@
 //! guest's kicks to [`Core::bell`] through [`Doorbells`] where the accelerator has them. A kick that
 //! arrives as a store calls [`Core::kick`], which rings the same bell.
 
+pub mod balloon;
 pub mod block;
 mod core;
 pub mod entropy;

@@ -1,5 +1,6 @@
 //! What a snapshot holds of a virtio device, without its transport.
 
+use super::balloon::BalloonState;
 use super::block::BlockState;
 use super::entropy::EntropyState;
 use super::negotiation::{Negotiation, QueueConfig};
@@ -33,6 +34,8 @@ pub struct QueueState {
 /// What is a device's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceState {
+    /// Memory balloon.
+    Balloon(BalloonState),
     /// Disk.
     Block(BlockState),
     /// Entropy source.
@@ -44,6 +47,7 @@ impl DeviceState {
     #[must_use]
     pub const fn kind(&self) -> DeviceKind {
         match self {
+            Self::Balloon(_) => DeviceKind::Balloon,
             Self::Block(_) => DeviceKind::Block,
             Self::Entropy(_) => DeviceKind::Entropy,
         }

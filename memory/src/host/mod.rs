@@ -87,7 +87,8 @@ pub(crate) unsafe fn transfer(way: Way, file: &File, at: u64, runs: &[Run]) -> i
 }
 
 /// Bytes of the host's pages.
-pub(crate) fn page_size() -> usize {
+#[must_use]
+pub fn page_size() -> usize {
     // SAFETY: reads a number; no memory is involved.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(bytes).unwrap_or(4096)

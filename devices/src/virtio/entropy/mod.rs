@@ -84,7 +84,7 @@ impl VirtioDevice for Entropy {
     fn restore(&self, state: &DeviceState) -> Result<(), BadVirtioState> {
         match state {
             DeviceState::Entropy(EntropyState {}) => Ok(()),
-            DeviceState::Block(_) => Err(BadVirtioState::Kind {
+            DeviceState::Balloon(_) | DeviceState::Block(_) => Err(BadVirtioState::Kind {
                 found: state.kind(),
                 expected: self.kind(),
             }),
