@@ -66,6 +66,9 @@ const SETTINGS: &[(&str, Set)] = &[
     ("transport", |to, given| {
         given.text().map(|it| to.transport = Some(it))
     }),
+    ("disk", |to, given| {
+        given.devices().map(|it| to.disks = Some(it))
+    }),
     ("rng", |to, given| given.rng().map(|it| to.rng = Some(it))),
     ("stop-timeout", |to, given| {
         given.number().map(|it| to.stop_timeout = Some(it))

@@ -42,6 +42,7 @@ impl MachineConfig {
             on_reset,
             transport,
             rng,
+            disks,
             stop_timeout,
             name,
             control,
@@ -83,6 +84,9 @@ impl MachineConfig {
         match rng {
             Rng::Off => out.text("rng", "off"),
             Rng::On(config) => out.device("rng", false, config)?,
+        }
+        for disk in disks {
+            out.device("disk", true, disk)?;
         }
         Ok(out.0)
     }
