@@ -163,6 +163,7 @@ pub struct VirtioSlots {
 impl VirtioSlots {
     /// Makes the devices. They are held until [`VirtioSlots::release`].
     pub fn new(wanted: &[Wanted], mut means: Means<'_>) -> Result<Self, StartError> {
+        check_count(wanted.len(), means.bridge.is_some())?;
         let clock: Arc<dyn Monotonic> = Arc::new(Uptime::new());
         let mut slots = Vec::new();
         for (n, wanted) in (0..).zip(wanted) {
@@ -255,9 +256,6 @@ impl VirtioSlots {
 
 /// Puts a device into slot `n` of virtio-mmio.
 fn mmio_slot(n: u16, device: Arc<dyn VirtioDevice>, means: &Means<'_>) -> io::Result<Slot> {
-    if n >= VIRTIO_MMIO_SLOTS {
-        return Err(full(VIRTIO_MMIO_SLOTS));
-    }
     let (span, intid) = slot(n);
     let line = means.interrupts.line(intid);
     let mut transport = MmioTransport::new(device, means.ram.clone(), line, &HostWorkers)?;
@@ -277,7 +275,9 @@ fn pci_slot(
     fleet: &Arc<Fleet>,
 ) -> io::Result<Slot> {
     let number = u8::try_from(n.saturating_add(1)).ok();
-    let slot = number.and_then(PciSlot::new).ok_or_else(|| full(MAX_PCI))?;
+    let slot = number
+        .and_then(PciSlot::new)
+        .ok_or_else(|| io::Error::other("there is no such PCI slot"))?;
     let queues = u16::try_from(device.queues().len()).unwrap_or(u16::MAX);
     let interrupts = bridge.interrupts(slot, vectors(queues));
     let doorbells = fleet.vm().doorbells().is_some();
@@ -295,9 +295,20 @@ fn pci_slot(
     Ok(Slot::Pci(transport))
 }
 
-/// There is no place for another device.
-fn full(most: u16) -> io::Error {
-    io::Error::other(format!("a machine has at most {most} virtio devices"))
+/// Whether there is a place for each device.
+fn check_count(count: usize, bridge: bool) -> Result<(), StartError> {
+    let (transport, most) = match bridge {
+        true => (Transport::Pci, MAX_PCI),
+        false => (Transport::Mmio, VIRTIO_MMIO_SLOTS),
+    };
+    if count <= usize::from(most) {
+        return Ok(());
+    }
+    let line = format!(
+        "{count} virtio devices are too many: a machine has room for {most} with --transport \
+         {transport}"
+    );
+    Err(StartError::Input(line))
 }
 
 impl fmt::Debug for VirtioSlots {
@@ -372,6 +383,21 @@ mod tests {
     use aarch64::machine::PCIE_MMIO;
 
     use super::*;
+
+    #[test]
+    fn devices_without_a_place_are_refused_in_a_line() {
+        assert_eq!(check_count(31, true), Ok(()));
+        assert_eq!(check_count(32, false), Ok(()));
+        for (count, bridge, said) in [
+            (32, true, "31 with --transport pci"),
+            (33, false, "32 with"),
+        ] {
+            let Err(StartError::Input(line)) = check_count(count, bridge) else {
+                panic!("accepted")
+            };
+            assert!(line.contains(said), "{line}");
+        }
+    }
 
     #[test]
     fn slots_are_where_the_machine_has_them() {
