@@ -70,6 +70,8 @@ struct TestProgram {
     kind: &'static str,
     /// The file of `tests/tests`.
     test: &'static str,
+    /// Settings of the environment, `NAME=VALUE`.
+    environment: &'static [&'static str],
     /// Words of the command line: which tests.
     arguments: &'static [&'static str],
     /// What is left out.
@@ -80,12 +82,14 @@ const PARTS: [TestProgram; 7] = [
     TestProgram {
         kind: "conformance",
         test: "conformance",
+        environment: &[],
         arguments: &[],
         omitted: &[],
     },
     TestProgram {
         kind: "boot",
         test: "guest_boot",
+        environment: &[],
         arguments: &["cloud_boots", "--skip=with_8"],
         omitted: &[
             "boots with 8 CPUs",
@@ -96,30 +100,36 @@ const PARTS: [TestProgram; 7] = [
     TestProgram {
         kind: "life",
         test: "guest_life",
+        environment: &[],
         arguments: &["--skip=idle"],
         omitted: &["cost of an idle guest"],
     },
     TestProgram {
         kind: "random",
         test: "guest_random",
+        environment: &[],
         arguments: &[],
         omitted: &[],
     },
     TestProgram {
         kind: "cpu",
         test: "guest_cpu",
+        environment: &[],
         arguments: &[],
         omitted: &[],
     },
     TestProgram {
         kind: "moves",
         test: "moves",
+        // A Mac whose guests count as fast as those of this host.
+        environment: &["ARMLET_HVF_SIM=m4-26-62mhz"],
         arguments: &[],
         omitted: &[],
     },
     TestProgram {
         kind: "state",
         test: "guest_state",
+        environment: &[],
         arguments: &[],
         omitted: &[],
     },
@@ -167,6 +177,10 @@ impl TestProgram {
     /// The line of the script that runs it.
     fn line(&self, mode: Mode) -> String {
         let mut words = vec!["part".to_owned(), quote(&self.title(mode))];
+        if !self.environment.is_empty() {
+            words.push("env".to_owned());
+            words.extend(self.environment.iter().map(|&setting| quote(setting)));
+        }
         words.push(format!("tests/{}", self.test));
         words.extend(self.arguments.iter().map(|&word| quote(word)));
         words.push("--test-threads=1\n".to_owned());
@@ -340,5 +354,14 @@ mod tests {
         let expected = "part 'boot on kvm (nvhe)' tests/guest_boot 'cloud_boots' '--skip=with_8' \
                         --test-threads=1\n";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn settings_come_before_the_program() {
+        let moves = PARTS.iter().find(|program| program.test == "moves");
+        let line = moves.map(|program| program.line(Mode::Vhe));
+        let expected = "part 'moves on kvm (vhe)' env 'ARMLET_HVF_SIM=m4-26-62mhz' tests/moves \
+                        --test-threads=1\n";
+        assert_eq!(line.as_deref(), Some(expected));
     }
 }
