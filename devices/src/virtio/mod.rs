@@ -6,7 +6,7 @@
 //! | everything between a transport and a device | [`Core`], with `negotiation`, `queue`, `worker` |
 //! | what the machine gives: memory, threads, bells | [`host`] |
 //! | transports | [`mmio`], [`pci`] |
-//! | devices | [`balloon`], [`block`], [`entropy`] |
+//! | devices | [`balloon`], [`block`], [`console`], [`entropy`] |
 //! | the driver's side, for tests | [`testing`] |
 //!
 //! # A device
@@ -30,6 +30,7 @@
 
 pub mod balloon;
 pub mod block;
+pub mod console;
 mod core;
 pub mod entropy;
 pub mod host;

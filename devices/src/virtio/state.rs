@@ -2,6 +2,7 @@
 
 use super::balloon::BalloonState;
 use super::block::BlockState;
+use super::console::ConsoleState;
 use super::entropy::EntropyState;
 use super::negotiation::{Negotiation, QueueConfig};
 use super::queue::{Position, RingFault};
@@ -38,6 +39,8 @@ pub enum DeviceState {
     Balloon(BalloonState),
     /// Disk.
     Block(BlockState),
+    /// Console.
+    Console(ConsoleState),
     /// Entropy source.
     Entropy(EntropyState),
 }
@@ -49,6 +52,7 @@ impl DeviceState {
         match self {
             Self::Balloon(_) => DeviceKind::Balloon,
             Self::Block(_) => DeviceKind::Block,
+            Self::Console(_) => DeviceKind::Console,
             Self::Entropy(_) => DeviceKind::Entropy,
         }
     }

@@ -84,10 +84,12 @@ impl VirtioDevice for Entropy {
     fn restore(&self, state: &DeviceState) -> Result<(), BadVirtioState> {
         match state {
             DeviceState::Entropy(EntropyState {}) => Ok(()),
-            DeviceState::Balloon(_) | DeviceState::Block(_) => Err(BadVirtioState::Kind {
-                found: state.kind(),
-                expected: self.kind(),
-            }),
+            DeviceState::Balloon(_) | DeviceState::Block(_) | DeviceState::Console(_) => {
+                Err(BadVirtioState::Kind {
+                    found: state.kind(),
+                    expected: self.kind(),
+                })
+            }
         }
     }
 }
