@@ -154,6 +154,13 @@ pub const TARGETS: &[Target] = &[
         weight: 2,
     },
     Target {
+        name: "virtio_block",
+        run: targets::block::virtio_block,
+        seeds: no_seeds,
+        longest: 1024,
+        weight: 4,
+    },
+    Target {
         name: "virtio_pci",
         run: targets::virtio_pci::virtio_pci,
         seeds: no_seeds,
