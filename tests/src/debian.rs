@@ -15,6 +15,7 @@
 //! ```
 
 use crate::guest::{Guest, Setup, Vmm};
+use crate::image;
 use crate::program::Scratch;
 use guests::{Kernel, Store, rootfs};
 use std::path::{Path, PathBuf};
@@ -91,14 +92,12 @@ impl Debian {
         guest
     }
 
-    /// Checks the raw disk of a guest that has ended.
+    /// Checks the disk of a guest that has ended, and the image that holds it.
     ///
     /// # Panics
-    /// When its file system is not sound.
+    /// When one of them is not sound.
     pub fn check(&self) {
-        if let Err(error) = rootfs::check(&self.disk) {
-            panic!("{error}");
-        }
+        image::check_file_system(&self.disk);
     }
 }
 
@@ -122,24 +121,26 @@ impl Records {
     /// When they are not as a power cut may leave them.
     pub fn look(guest: &mut Guest, how: &str, path: &str) -> Self {
         let (status, lines) = guest.ask(&format!("armlet-durable check {how} {path}"));
-        let line = lines
-            .iter()
-            .find_map(|line| line.strip_prefix("ARMLET-RECORDS "));
-        let numbers = line
-            .unwrap_or_default()
-            .split(' ')
-            .map_while(|word| word.parse().ok());
-        let numbers: Vec<u64> = numbers.collect();
-        let [first, last, count, torn] = numbers[..] else {
-            panic!("no records: {lines:?}");
-        };
+        let found = lines.iter().find_map(|line| Self::of_line(line));
+        let found = found.unwrap_or_else(|| panic!("no records: {lines:?}"));
         assert_eq!(status, 0, "damaged records: {lines:?}");
-        Self {
+        found
+    }
+
+    /// What a line of `armlet-durable check` says, if it is that line.
+    #[must_use]
+    pub fn of_line(line: &str) -> Option<Self> {
+        let numbers = line.split_once("ARMLET-RECORDS ")?.1.split(' ');
+        let numbers: Vec<u64> = numbers.map_while(|word| word.parse().ok()).collect();
+        let [first, last, count, torn] = numbers[..] else {
+            return None;
+        };
+        Some(Self {
             first,
             last,
             count,
             torn,
-        }
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`bare`] runs small programs of a test's own on an accelerator, without the VMM.
 //! - [`debian`] is a guest that boots from a disk of its own.
 //! - [`guest`] boots a guest in the real `armlet` program and talks to it.
+//! - [`image`] makes and checks images of disks.
 //! - [`moving`] runs machines in this process, and moves them from one to the next.
 //! - [`program`] finds that program, and runs it for tests of its command line.
 //! - [`running`] runs it with a guest that hears nothing, for tests of how it is controlled.
@@ -22,6 +23,7 @@
 pub mod bare;
 pub mod debian;
 pub mod guest;
+pub mod image;
 pub mod moving;
 pub mod program;
 pub mod running;

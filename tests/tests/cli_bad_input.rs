@@ -358,3 +358,30 @@ fn damaged_files_end_in_good_order() {
         );
     }
 }
+
+#[test]
+fn disks_that_cannot_be() {
+    let scratch = Scratch::new("bad-disks");
+    let disk = scratch.file("disk.img", &[0; 4096]);
+    let foreign = scratch.file("foreign.img", b"KDMV");
+    let twice = format!("path={disk}");
+    for (options, named) in [
+        (
+            vec!["path=/no/such/disk"],
+            vec!["/no/such/disk", "no such file"],
+        ),
+        (vec!["path=/"], vec!["--disk", "a directory"]),
+        (vec!["serial=1"], vec!["--disk", "path is missing"]),
+        (vec!["path=a,sound=on"], vec!["unknown option 'sound'"]),
+        (vec!["path=a,bw=fast"], vec!["bw=fast", "write a size"]),
+        (vec![&twice, &twice], vec!["a disk can be given once"]),
+        (
+            vec![&format!("{twice},format=qcow2")],
+            vec!["no qcow2 image"],
+        ),
+        (vec![&format!("path={foreign}")], vec!["not supported"]),
+    ] {
+        let arguments: Vec<&str> = options.iter().flat_map(|o| ["--disk", *o]).collect();
+        arguments_refused("bad-disk", &arguments, &named);
+    }
+}

@@ -40,6 +40,14 @@ pub fn trouble_in(console: &str) -> Option<&str> {
     console.lines().find(is_trouble)
 }
 
+/// A disk of a guest.
+#[derive(Clone, Debug)]
+struct Disk {
+    path: PathBuf,
+    /// armlet's options beside path and format.
+    options: String,
+}
+
 /// A guest to be started.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -51,7 +59,7 @@ pub struct Setup {
     cpus: usize,
     memory_mib: usize,
     reboots: bool,
-    disks: Vec<PathBuf>,
+    disks: Vec<Disk>,
     transport: Transport,
     monitor: Option<PathBuf>,
     options: Vec<String>,
@@ -97,10 +105,17 @@ impl Setup {
         self
     }
 
-    /// With a raw disk, after those it has.
+    /// With a disk, raw or qcow2 as its file is, after those it has.
     #[must_use]
-    pub fn disk(mut self, path: &Path) -> Self {
-        self.disks.push(path.to_owned());
+    pub fn disk(self, path: &Path) -> Self {
+        self.disk_with(path, "")
+    }
+
+    /// As [`Setup::disk`], with more of armlet's options, such as `readonly,serial=1`.
+    #[must_use]
+    pub fn disk_with(mut self, path: &Path, options: &str) -> Self {
+        let (path, options) = (path.to_owned(), options.to_owned());
+        self.disks.push(Disk { path, options });
         self
     }
 

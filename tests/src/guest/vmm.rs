@@ -1,11 +1,11 @@
 //! What runs the guests, and how it is told.
 
-use super::Setup;
-use crate::program;
+use super::{Disk, Setup};
+use crate::{image, program};
 use std::env;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What runs the guests.
@@ -77,7 +77,11 @@ fn armlet(path: &PathBuf, setup: &Setup) -> Command {
     command.arg("--kernel").arg(&setup.kernel);
     command.arg("--initrd").arg(&setup.initrd);
     for disk in &setup.disks {
-        let disk = format!("path={},format=raw", disk.display());
+        let Disk { path, options } = disk;
+        let mut disk = format!("path={},format={}", path.display(), format_of(path));
+        if !options.is_empty() {
+            disk = format!("{disk},{options}");
+        }
         command.args(["--disk", &disk]);
     }
     if setup.transport == Transport::Mmio {
@@ -88,6 +92,15 @@ fn armlet(path: &PathBuf, setup: &Setup) -> Command {
     }
     command.args(&setup.options);
     command
+}
+
+/// What the file of a disk is.
+fn format_of(path: &Path) -> &'static str {
+    if image::is_qcow2(path) {
+        "qcow2"
+    } else {
+        "raw"
+    }
 }
 
 fn qemu(setup: &Setup) -> Command {
@@ -116,7 +129,8 @@ fn qemu(setup: &Setup) -> Command {
         Transport::Mmio => "device",
     };
     for (index, disk) in setup.disks.iter().enumerate() {
-        let drive = format!("if=none,id=disk{index},format=raw,file={}", disk.display());
+        let (path, format) = (disk.path.display(), format_of(&disk.path));
+        let drive = format!("if=none,id=disk{index},format={format},file={path}");
         let device = format!("virtio-blk-{transport},drive=disk{index}");
         command.args(["-drive", &drive, "-device", &device]);
     }
