@@ -124,6 +124,12 @@ pub struct Run {
     /// the format where the guest is not to be trusted
     #[arg(long = "disk", value_name = "OPTIONS")]
     pub disks: Vec<String>,
+    /// A port of the guest's virtio console: port=hvc0 for a terminal or port=NAME for
+    /// /dev/virtio-ports/NAME in the guest [default: hvc0], with socket=PATH (a Unix socket that the
+    /// host's programs connect to), file=PATH (its output), stdio (needs --serial none or file:PATH)
+    /// or none. Repeatable
+    #[arg(long = "console", value_name = "OPTIONS")]
+    pub consoles: Vec<String>,
     /// Whether the guest has a source of entropy: on, off, or bw=SIZE[,bw-burst=SIZE] for one that
     /// gives no more bytes per second [default: on]
     #[arg(long, value_name = "HOW")]
@@ -181,6 +187,7 @@ impl Run {
             counter_frequency,
             serial,
             disks,
+            consoles,
             rng,
             dump_dtb,
             print_config,
@@ -201,6 +208,7 @@ impl Run {
             counter_frequency,
             serial,
             disks,
+            consoles,
             rng,
             no_reboot,
             transport,

@@ -69,6 +69,9 @@ const SETTINGS: &[(&str, Set)] = &[
     ("disk", |to, given| {
         given.devices().map(|it| to.disks = Some(it))
     }),
+    ("console", |to, given| {
+        given.devices().map(|it| to.consoles = Some(it))
+    }),
     ("rng", |to, given| given.rng().map(|it| to.rng = Some(it))),
     ("stop-timeout", |to, given| {
         given.number().map(|it| to.stop_timeout = Some(it))

@@ -11,6 +11,7 @@
 //! [`Settings`] and [`MachineConfig`] (the compiler then asks for the rest); a line in the table of
 //! [`file`] and one in [`print`]. To add a device: its type is an [`options::OptionList`].
 
+pub mod console;
 mod control;
 mod cpu;
 pub mod disk;
@@ -66,6 +67,8 @@ pub struct MachineConfig {
     pub serial: Serial,
     /// Its disks, in their order.
     pub disks: Vec<disk::DiskConfig>,
+    /// The ports of its virtio console.
+    pub consoles: Vec<console::ConsoleConfig>,
     /// Its source of entropy.
     pub rng: rng::Rng,
     /// What a reset does.
@@ -86,6 +89,9 @@ pub enum ConfigError {
     /// A flag with a value that is not possible.
     #[error("--{0} {1}")]
     Flag(&'static str, ValueError),
+    /// Ports of the console that cannot be together, or beside something else.
+    #[error("--console {0}")]
+    Consoles(String),
     /// Nothing to boot.
     #[error("no kernel is given; use --kernel PATH, or a machine file with one")]
     NoKernel,

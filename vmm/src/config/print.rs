@@ -43,6 +43,7 @@ impl MachineConfig {
             transport,
             rng,
             disks,
+            consoles,
             stop_timeout,
             name,
             control,
@@ -87,6 +88,9 @@ impl MachineConfig {
         }
         for disk in disks {
             out.device("disk", true, disk)?;
+        }
+        for console in consoles {
+            out.device("console", true, console)?;
         }
         Ok(out.0)
     }

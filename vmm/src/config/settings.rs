@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use hv_backend::Choice;
 
+use super::console::{self, ConsoleConfig};
 use super::disk::DiskConfig;
 use super::rng::Rng;
 use super::{
@@ -36,6 +37,8 @@ pub struct RawConfig {
     pub serial: Option<String>,
     /// Its disks; none for what was not written.
     pub disks: Vec<String>,
+    /// The ports of its virtio console; none for what was not written.
+    pub consoles: Vec<String>,
     /// Its source of entropy.
     pub rng: Option<String>,
     /// Whether a reset ends the machine.
@@ -73,6 +76,8 @@ pub struct Settings {
     pub serial: Option<Serial>,
     /// Its disks.
     pub disks: Option<Vec<DiskConfig>>,
+    /// The ports of its virtio console.
+    pub consoles: Option<Vec<ConsoleConfig>>,
     /// Its source of entropy.
     pub rng: Option<Rng>,
     /// Whether a reset ends the machine.
@@ -117,6 +122,7 @@ impl TryFrom<RawConfig> for Settings {
             counter_frequency,
             serial,
             disks,
+            consoles,
             rng,
             no_reboot,
             transport,
@@ -135,6 +141,7 @@ impl TryFrom<RawConfig> for Settings {
             counter_frequency: flag("counter-frequency", counter_frequency)?,
             serial: flag("serial", serial)?,
             disks: flags("disk", disks)?,
+            consoles: flags("console", consoles)?,
             rng: flag("rng", rng)?,
             no_reboot,
             transport: flag("transport", transport)?,
@@ -182,6 +189,7 @@ impl Settings {
             counter_frequency,
             serial,
             disks,
+            consoles,
             rng,
             no_reboot,
             transport,
@@ -200,6 +208,7 @@ impl Settings {
             counter_frequency: counter_frequency.or(base.counter_frequency),
             serial: serial.or(base.serial),
             disks: disks.or(base.disks),
+            consoles: consoles.or(base.consoles),
             rng: rng.or(base.rng),
             no_reboot: no_reboot.or(base.no_reboot),
             transport: transport.or(base.transport),
@@ -225,6 +234,7 @@ impl TryFrom<Settings> for MachineConfig {
             counter_frequency,
             serial,
             disks,
+            consoles,
             rng,
             no_reboot,
             transport,
@@ -233,6 +243,9 @@ impl TryFrom<Settings> for MachineConfig {
             control,
         } = settings;
         let Cmdline(cmdline) = cmdline.unwrap_or_default();
+        let serial = serial.unwrap_or_default();
+        let consoles = consoles.unwrap_or_default();
+        console::check(&consoles, &serial).map_err(ConfigError::Consoles)?;
         Ok(Self {
             kernel: kernel.ok_or(ConfigError::NoKernel)?,
             initrd,
@@ -242,8 +255,9 @@ impl TryFrom<Settings> for MachineConfig {
             accel: accel.unwrap_or_default(),
             cpu: cpu.unwrap_or_default(),
             counter_frequency: counter_frequency.unwrap_or_default(),
-            serial: serial.unwrap_or_default(),
+            serial,
             disks: disks.unwrap_or_default(),
+            consoles,
             rng: rng.unwrap_or_default(),
             on_reset: match no_reboot {
                 Some(true) => OnReset::End,

@@ -1,4 +1,4 @@
-//! The serial port's input: a thread that reads the host's standard input for the guest.
+//! The input of the serial port, or of the virtio console's terminal: a thread that reads the host's standard input for the guest.
 //!
 //! It sleeps in one `poll` on the input and a bell. The bell rings when the guest took input after
 //! some had not fit, and at the end. From a terminal it goes on reading while the guest takes
@@ -19,6 +19,24 @@ use crate::host;
 /// Bytes of typing that wait for a guest that takes none.
 const TYPE_AHEAD: usize = 4096;
 
+/// Who gets what is typed.
+pub trait Typist: Send + Sync {
+    /// Takes as many bytes as there is room for.
+    fn receive(&self, input: &[u8]) -> usize;
+    /// Sets what to call when there is room again after some bytes were not taken.
+    fn on_room(&self, call: Box<dyn Fn() + Send>);
+}
+
+impl Typist for Pl011 {
+    fn receive(&self, input: &[u8]) -> usize {
+        Self::receive(self, input)
+    }
+
+    fn on_room(&self, call: Box<dyn Fn() + Send>) {
+        Self::on_room(self, call);
+    }
+}
+
 /// What the input tells its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -34,26 +52,26 @@ pub struct Input {
 }
 
 impl Input {
-    /// Starts handing what `file` gives to `uart`. `terminal` says that a person types it.
+    /// Starts handing what `file` gives to `guest`. `terminal` says that a person types it.
     ///
     /// # Errors
     /// When the host has no pipe or thread left.
     pub fn start(
         file: File,
         terminal: bool,
-        uart: Arc<Pl011>,
+        guest: Arc<dyn Typist>,
         tell: impl Fn(Wish) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (hear, bell) = std::io::pipe()?;
         let ring = bell.try_clone()?;
         // At most one ring follows each refusal, so the pipe is never full.
-        uart.on_room(Box::new(move || drop((&ring).write(&[0]))));
+        guest.on_room(Box::new(move || drop((&ring).write(&[0]))));
         let over = Arc::new(AtomicBool::new(false));
         let reader = Reader {
             file: Some(file),
             escape: terminal.then(Escape::default),
             pending: VecDeque::new(),
-            uart,
+            guest,
             tell: Box::new(tell),
             hear,
             over: over.clone(),
@@ -76,7 +94,7 @@ struct Reader {
     /// For terminals only.
     escape: Option<Escape>,
     pending: VecDeque<u8>,
-    uart: Arc<Pl011>,
+    guest: Arc<dyn Typist>,
     tell: Box<dyn Fn(Wish) + Send>,
     hear: PipeReader,
     over: Arc<AtomicBool>,
@@ -145,7 +163,7 @@ impl Reader {
     }
 
     fn hand_over(&mut self) {
-        let taken = self.uart.receive(self.pending.make_contiguous());
+        let taken = self.guest.receive(self.pending.make_contiguous());
         self.pending.drain(..taken);
     }
 }

@@ -1,8 +1,10 @@
-//! The serial console: the guest's UART on one side, files and terminals of the host on the other.
+//! Consoles: the guest's UART and the ports of its virtio console ([`ports`]) on one side; files,
+//! sockets and the terminal of the host on the other.
 
 pub mod escape;
 pub mod input;
 pub mod output;
+pub mod ports;
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -18,8 +20,9 @@ use crate::host::stdio;
 use crate::host::tty::RawMode;
 use crate::machine::StartError;
 use crate::outcome::Outcome;
-use input::{Input, Wish};
+use input::{Input, Typist, Wish};
 use output::Output;
+use ports::Ports;
 
 /// How long output may take to write when there is no reason to be patient.
 const HURRY: Duration = Duration::from_secs(1);
@@ -38,6 +41,7 @@ pub struct Session {
     output: Option<Output>,
     input: Option<Input>,
     raw: Option<RawMode>,
+    ports: Ports,
 }
 
 impl Console {
@@ -95,10 +99,16 @@ impl Console {
     ///
     /// # Errors
     /// When the host refuses.
-    pub fn start(self, uart: Arc<Pl011>, control: Control) -> Result<Session, StartError> {
+    pub fn start(
+        self,
+        uart: Arc<Pl011>,
+        ports: Ports,
+        control: Control,
+    ) -> Result<Session, StartError> {
         let Self { output, input } = self;
+        let guest: Option<Arc<dyn Typist>> = if input { Some(uart) } else { ports.keyboard() };
         let refuse = |error| StartError::Host(format!("standard input: {error}"));
-        let raw = if input {
+        let raw = if guest.is_some() {
             RawMode::enter().map_err(refuse)?
         } else {
             None
@@ -108,26 +118,36 @@ impl Console {
             let _ = writeln!(std::io::stderr(), "armlet: Ctrl-A x leaves, Ctrl-A h helps");
         }
         // A terminal that cannot be put in raw mode belongs to somebody in the foreground.
-        let readable = input && (raw.is_some() || !std::io::stdin().is_terminal());
-        let input = if readable {
+        let readable = raw.is_some() || !std::io::stdin().is_terminal();
+        let input = if let Some(guest) = guest.filter(|_| readable) {
             let tell = move |wish| match wish {
                 Wish::Leave => {
                     control.end(Outcome::Left);
                 }
             };
             let file = stdio::stdin().map_err(refuse)?;
-            Some(Input::start(file, raw.is_some(), uart, tell).map_err(refuse)?)
+            Some(Input::start(file, raw.is_some(), guest, tell).map_err(refuse)?)
         } else {
             None
         };
-        Ok(Session { output, input, raw })
+        Ok(Session {
+            output,
+            input,
+            raw,
+            ports,
+        })
     }
 }
 
 impl Session {
     /// Writes out what is left, and puts the terminal back.
     pub fn finish(self, outcome: &Outcome) {
-        let Self { output, input, raw } = self;
+        let Self {
+            output,
+            input,
+            raw,
+            ports,
+        } = self;
         drop(input);
         let patience = match outcome {
             Outcome::PoweredOff | Outcome::ResetRefused | Outcome::GuestFailed { .. } => None,
@@ -141,6 +161,7 @@ impl Session {
         if let Some(output) = output {
             output.finish(patience);
         }
+        ports.finish(patience);
         drop(raw);
     }
 }

@@ -158,7 +158,7 @@ impl Shared {
 }
 
 /// Writes everything, also to a descriptor that another program made non-blocking.
-fn write_all(file: &mut File, mut bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_all(file: &mut File, mut bytes: &[u8]) -> std::io::Result<()> {
     use std::io::ErrorKind::{Interrupted, WouldBlock, WriteZero};
     while !bytes.is_empty() {
         match file.write(bytes) {

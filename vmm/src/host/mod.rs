@@ -10,3 +10,4 @@ pub mod socket;
 pub mod stdio;
 pub mod thread;
 pub mod tty;
+pub mod winsize;

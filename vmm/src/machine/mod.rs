@@ -32,6 +32,7 @@ use hv_backend::select::select;
 
 use crate::config::{CpuCount, FrequencyChoice, MachineConfig, RamSize};
 use crate::console::Console;
+use crate::console::ports::Ports;
 use crate::coordinator::{self, Begin, Control, Inbox, OnReset, Start, controls};
 use crate::fleet::Fleet;
 use crate::host::clock::Alarms;
@@ -98,6 +99,7 @@ pub struct Machine {
     fleet: Arc<Fleet>,
     platform: Arc<Platform>,
     console: Console,
+    ports: Ports,
     control: Control,
     inbox: Inbox,
     on_reset: OnReset,
@@ -165,6 +167,7 @@ impl Machine {
             mut cpu,
             counter_frequency,
             serial,
+            consoles,
             on_reset,
             transport,
             ..
@@ -191,6 +194,7 @@ impl Machine {
         let fleet = Arc::new(Fleet::new(Arc::from(vm), cpus.get()));
         let (control, inbox) = controls();
         let (console, sink) = Console::open(&serial, control.clone())?;
+        let ports = Ports::open(&consoles)?;
         let no_thread = |error| StartError::Host(format!("cannot start a thread: {error}"));
         let alarms = Alarms::new().map_err(no_thread)?;
         let wiring = Wiring {
@@ -200,6 +204,7 @@ impl Machine {
             transport,
             virtio: &wanted,
             disks,
+            console: ports.device().clone(),
         };
         let platform = Arc::new(Platform::new(wiring, contents)?);
         let start = match saved {
@@ -216,6 +221,7 @@ impl Machine {
             fleet,
             platform,
             console,
+            ports,
             control,
             inbox,
             on_reset,
@@ -258,6 +264,7 @@ impl Machine {
             fleet,
             platform,
             console,
+            ports,
             control,
             inbox,
             on_reset,
@@ -265,7 +272,7 @@ impl Machine {
             _alarms,
         } = self;
         let server = reach.serve(control.clone(), shape.cpu)?;
-        let session = console.start(platform.uart().clone(), control)?;
+        let session = console.start(platform.uart().clone(), ports, control)?;
         let board = platform.clone();
         let outcome = coordinator::run_from((start, begin), fleet, board, on_reset, inbox);
         platform.finish();

@@ -11,6 +11,7 @@ use devices::pl031::Pl031;
 use devices::pl061::Pl061;
 use devices::serial::SerialSink;
 use devices::virtio::GuestRam;
+use devices::virtio::console::Console;
 use memory::{Layout, Prot, Region};
 
 use super::StartError;
@@ -38,6 +39,8 @@ pub struct Wiring<'a> {
     pub virtio: &'a [Wanted],
     /// The disks among them.
     pub disks: Vec<OpenDisk>,
+    /// The console among them.
+    pub console: Arc<Console>,
 }
 
 /// The machine around the vCPUs.
@@ -79,6 +82,7 @@ impl Platform {
             transport,
             virtio,
             disks,
+            console,
         } = wiring;
         let interrupts = Interrupts::new(&fleet);
         let line = |intid| interrupts.line(intid);
@@ -100,6 +104,7 @@ impl Platform {
             interrupts: &interrupts,
             bridge: &mut bridge,
             disks,
+            console,
         };
         let virtio = VirtioSlots::new(virtio, means)?;
         let pci = bridge.map(Arc::new);

@@ -18,6 +18,7 @@ use aarch64::{Gpa, Intid, Size};
 use devices::bus::{Bus, BusError};
 use devices::clock::Monotonic;
 use devices::pci::{PciHost, Slot as PciSlot, intx};
+use devices::virtio::console::Console;
 use devices::virtio::entropy::Entropy;
 use devices::virtio::host::{Bell, Binding};
 use devices::virtio::mmio::MmioTransport;
@@ -54,6 +55,8 @@ pub const MAX_DEVICES: usize = MAX_PCI as usize;
 pub enum Wanted {
     /// The disk of that number among those that are open.
     Disk(usize),
+    /// The console, with all its ports.
+    Console,
     /// A source of entropy.
     Rng(RngConfig),
 }
@@ -62,11 +65,12 @@ pub enum Wanted {
 #[must_use]
 pub fn wanted(config: &MachineConfig) -> Vec<Wanted> {
     let disks = (0..config.disks.len()).map(Wanted::Disk);
+    let console = (!config.consoles.is_empty()).then_some(Wanted::Console);
     let rng = match config.rng {
         Rng::On(config) => Some(Wanted::Rng(config)),
         Rng::Off => None,
     };
-    disks.chain(rng).collect()
+    disks.chain(console).chain(rng).collect()
 }
 
 impl Wanted {
@@ -75,14 +79,16 @@ impl Wanted {
     pub fn kind(&self) -> DeviceKind {
         match self {
             Self::Disk(_) => DeviceKind::Block,
+            Self::Console => DeviceKind::Console,
             Self::Rng(_) => DeviceKind::Entropy,
         }
     }
 
     /// Makes it: what it needs of the host is opened.
-    fn make(&self, clock: &Arc<dyn Monotonic>, disks: &[OpenDisk]) -> Arc<dyn VirtioDevice> {
+    fn make(&self, clock: &Arc<dyn Monotonic>, means: &Means<'_>) -> Arc<dyn VirtioDevice> {
         match self {
-            Self::Disk(number) => Arc::new(disks[*number].device(clock)),
+            Self::Disk(number) => Arc::new(means.disks[*number].device(clock)),
+            Self::Console => means.console.clone(),
             Self::Rng(RngConfig { bandwidth }) => {
                 let limit = bandwidth.map(rate_limit);
                 let source = Box::new(HostRandom);
@@ -152,6 +158,8 @@ pub struct Means<'a> {
     pub bridge: &'a mut Option<PciHost>,
     /// The disks.
     pub disks: Vec<OpenDisk>,
+    /// The console.
+    pub console: Arc<Console>,
 }
 
 /// The devices in their slots.
@@ -167,7 +175,7 @@ impl VirtioSlots {
         let clock: Arc<dyn Monotonic> = Arc::new(Uptime::new());
         let mut slots = Vec::new();
         for (n, wanted) in (0..).zip(wanted) {
-            let device = wanted.make(&clock, &means.disks);
+            let device = wanted.make(&clock, &means);
             let slot = match &mut means.bridge {
                 Some(bridge) => pci_slot(n, device, bridge, means.ram, means.fleet),
                 None => mmio_slot(n, device, &means),

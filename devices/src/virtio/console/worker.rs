@@ -97,9 +97,11 @@ impl Console {
         Served::Again
     }
 
-    /// The host's end is gone: the next turn tells the driver, if it does not know.
+    /// The host's end is gone: the next turn tells the driver, if it does not know and can be told.
     fn tell_closed(&self, port: &Port, queue: &QueueHandle) {
-        if self.is_multiport() && port.progress().told_open {
+        if !self.is_multiport() {
+            let _ = port.end.is_open();
+        } else if port.progress().told_open {
             queue.wake();
         }
     }
