@@ -161,6 +161,13 @@ pub const TARGETS: &[Target] = &[
         weight: 4,
     },
     Target {
+        name: "virtio_console",
+        run: targets::console::virtio_console,
+        seeds: no_seeds,
+        longest: 1024,
+        weight: 2,
+    },
+    Target {
         name: "virtio_pci",
         run: targets::virtio_pci::virtio_pci,
         seeds: no_seeds,

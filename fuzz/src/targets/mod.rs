@@ -3,6 +3,7 @@
 pub mod block;
 pub mod boot;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod cpu;
 pub mod device_tree;
