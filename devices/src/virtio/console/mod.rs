@@ -267,4 +267,6 @@ impl fmt::Debug for Console {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

@@ -54,23 +54,27 @@ impl Rig {
         }
     }
 
-    fn driver(&self, features: u64) -> Driver<MmioRegisters<'_>> {
+    pub(super) fn driver(&self, features: u64) -> Driver<MmioRegisters<'_>> {
         let queues = usize::from(self.slot.core().queue_count());
         let registers = MmioRegisters(&self.slot);
         Driver::start(registers, &self.layout, features, &SIZES[..queues])
     }
 
     /// More turns than anything here takes.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         for _ in 0..64 {
             let _ = self.slot.core().turn(0);
         }
     }
 
-    fn bytes(&self, at: u64, len: u32) -> Vec<u8> {
+    pub(super) fn bytes(&self, at: u64, len: u32) -> Vec<u8> {
         let mut bytes = vec![0; len as usize];
         self.layout.read(Gpa(at), &mut bytes).unwrap();
         bytes
+    }
+
+    pub(super) fn write(&self, at: u64, bytes: &[u8]) {
+        self.layout.write(Gpa(at), bytes).unwrap();
     }
 
     /// Says something as a driver.
@@ -83,7 +87,7 @@ impl Rig {
     }
 
     /// What the device says in as many buffers: port, event, value, what is behind.
-    fn hear(
+    pub(super) fn hear(
         &self,
         driver: &mut Driver<MmioRegisters<'_>>,
         buffers: u64,
@@ -103,7 +107,7 @@ impl Rig {
     }
 
     /// A driver that has both ports open.
-    fn ready(&self) -> Driver<MmioRegisters<'_>> {
+    pub(super) fn ready(&self) -> Driver<MmioRegisters<'_>> {
         let mut driver = self.driver(feature::MULTIPORT);
         self.say(&mut driver, 0, event::DEVICE_READY, 1);
         for port in 0..2 {
