@@ -385,3 +385,29 @@ fn disks_that_cannot_be() {
         arguments_refused("bad-disk", &arguments, &named);
     }
 }
+
+#[test]
+fn consoles_that_cannot_be() {
+    let scratch = Scratch::new("bad-consoles");
+    let file = scratch.file("precious", b"");
+    for (options, named) in [
+        (vec!["stdio"], vec!["port=hvc0,stdio", "add --serial none"]),
+        (vec!["port=a"], vec!["port=a", "say where it goes"]),
+        (vec!["port=a/b,none"], vec!["port=a/b", "a name has"]),
+        (vec!["none", "none"], vec!["port=hvc0", "given twice"]),
+        (vec!["port=a,pty"], vec!["unknown option 'pty'"]),
+    ] {
+        let arguments: Vec<&str> = options.iter().flat_map(|o| ["--console", *o]).collect();
+        arguments_refused("bad-console", &arguments, &named);
+    }
+    let image = scratch.file("Image", &good_image());
+    for (end, named) in [
+        (format!("socket={file}"), "no socket"),
+        ("socket=/no/such/s".to_owned(), "No such file"),
+        ("file=/no/such/f".to_owned(), "No such file"),
+    ] {
+        let console = format!("port=a,{end}");
+        let arguments = ["--kernel", &image, "--console", &console];
+        refused("bad-console", &arguments, &["--console", &console, named]);
+    }
+}
