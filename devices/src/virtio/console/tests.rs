@@ -133,12 +133,12 @@ fn ports_are_introduced_as_linux_expects() {
     assert_eq!(rig.hear(&mut driver, 1), [name]);
     rig.say(&mut driver, 0, event::PORT_READY, 1);
     let told = rig.hear(&mut driver, 3);
-    let rows_and_columns = vec![25, 0, 80, 0];
+    let columns_and_rows = vec![80, 0, 25, 0];
     assert_eq!(
         told,
         [
             (0, event::CONSOLE_PORT, 1, vec![]),
-            (0, event::RESIZE, 0, rows_and_columns),
+            (0, event::RESIZE, 0, columns_and_rows),
             (0, event::PORT_OPEN, 1, vec![]),
         ]
     );

@@ -126,9 +126,9 @@ impl Console {
                 }
                 Say::Size => {
                     let (cols, rows) = self.size();
-                    // The specification has columns first; Linux, which no device corrects, rows.
-                    bytes.extend(rows.to_le_bytes());
+                    // In this order; Linux long had them the other way round.
                     bytes.extend(cols.to_le_bytes());
+                    bytes.extend(rows.to_le_bytes());
                 }
                 Say::Add | Say::Console | Say::Open(_) => {}
             }
