@@ -21,6 +21,9 @@ Exit status: 0 the guest powered off, 2 bad usage or input, 3 the guest crashed,
 something impossible or did not shut down when 'armlet stop' asked it to, 4 the host failed. If a \
 signal ended it otherwise than by the guest's power-off, the process ends by that signal.";
 
+const REMOTE_AFTER_HELP: &str = "\
+Exit status: 0 done, 2 bad usage, or no such machine, 4 the machine refused or the host failed.";
+
 const STOP_AFTER_HELP: &str = "\
 Exit status: 0 the guest shut down, or its power was cut as --force asks; 2 bad usage, or no such \
 machine; 3 the machine ended in another way, such as when the time was up; 4 the host failed.";
@@ -52,6 +55,9 @@ pub enum Command {
     Stop(StopArgs),
     /// Says how a running machine does
     Status(StatusArgs),
+    /// Says how much memory a machine's guest gives up, or asks it for more or less
+    #[command(after_help = REMOTE_AFTER_HELP)]
+    Balloon(BalloonArgs),
 }
 
 /// `armlet stop`
@@ -77,6 +83,20 @@ pub struct StatusArgs {
     /// The machine's name, or the path of its control socket (with a slash in it)
     #[arg(value_name = "NAME|PATH")]
     pub machine: String,
+}
+
+/// `armlet balloon`
+#[derive(Args, Debug)]
+pub struct BalloonArgs {
+    /// The machine's name, or the path of its control socket (with a slash in it)
+    #[arg(value_name = "NAME|PATH")]
+    pub machine: String,
+    /// How much memory the guest is to give up from now on, such as 512M, or 0 for none
+    #[arg(value_name = "SIZE", allow_hyphen_values = true)]
+    pub size: Option<String>,
+    /// Has the guest name all its free memory at once, which goes back to the host
+    #[arg(long)]
+    pub reclaim: bool,
 }
 
 /// `armlet run`
@@ -130,6 +150,11 @@ pub struct Run {
     /// or none. Repeatable
     #[arg(long = "console", value_name = "OPTIONS")]
     pub consoles: Vec<String>,
+    /// Whether the guest has a memory balloon, by which memory that it does not use goes back to the
+    /// host: on, off, or a list of size=SIZE (what the guest gives up from the start on),
+    /// deflate-on-oom=BOOL and free-page-reporting=BOOL [default: on]
+    #[arg(long, value_name = "HOW")]
+    pub balloon: Option<String>,
     /// Whether the guest has a source of entropy: on, off, or bw=SIZE[,bw-burst=SIZE] for one that
     /// gives no more bytes per second [default: on]
     #[arg(long, value_name = "HOW")]
@@ -188,6 +213,7 @@ impl Run {
             serial,
             disks,
             consoles,
+            balloon,
             rng,
             dump_dtb,
             print_config,
@@ -209,6 +235,7 @@ impl Run {
             serial,
             disks,
             consoles,
+            balloon,
             rng,
             no_reboot,
             transport,

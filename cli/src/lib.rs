@@ -60,6 +60,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Doctor => show(&doctor::report()),
         Command::Stop(args) => remote::stop(&args),
         Command::Status(args) => remote::status(&args),
+        Command::Balloon(args) => remote::balloon(&args),
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use vmm::config::{ByteSize, ConfigError, StopTimeout};
 use vmm::control::Address;
 use vmm::control::client::{Client, ClientError};
-use vmm::control::protocol::{End, Event, Facts, State, Status, Stop};
+use vmm::control::protocol::{
+    Balloon, End, Event, Facts, GuestMemory, Inflate, State, Status, Stop,
+};
 
-use crate::args::{StatusArgs, StopArgs};
+use crate::args::{BalloonArgs, StatusArgs, StopArgs};
 use crate::words::complain;
 use crate::{BAD_INPUT, DONE, Failure, GUEST_FAILED, HOST_FAILED, bad_input, show};
 
@@ -53,6 +55,54 @@ pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
 pub fn status(args: &StatusArgs) -> Result<u8, Failure> {
     let status = Client::connect(&address(&args.machine)?)?.status()?;
     show(&text(&status))
+}
+
+/// Asks the guest for memory, or only what it gives.
+pub fn balloon(args: &BalloonArgs) -> Result<u8, Failure> {
+    let BalloonArgs {
+        machine,
+        size,
+        reclaim,
+    } = args;
+    let size = size.as_deref().map(str::parse::<ByteSize>).transpose();
+    let size = size.map_err(|why| bad_input(format!("SIZE {why}")))?;
+    let inflate = Inflate {
+        size: size.map(|size| size.0),
+        reclaim: *reclaim,
+    };
+    let report = Client::connect(&address(machine)?)?.balloon(inflate)?;
+    show(&balloon_text(&report))
+}
+
+fn balloon_text(report: &Balloon) -> String {
+    let Balloon {
+        target,
+        actual,
+        guest,
+    } = report;
+    let mut lines = vec![
+        format!("target: {}", ByteSize(*target)),
+        format!("actual: {}", ByteSize(*actual)),
+    ];
+    if let Some(GuestMemory {
+        total,
+        free,
+        available,
+        caches,
+    }) = guest
+    {
+        let said = [
+            ("total", total),
+            ("free", free),
+            ("available", available),
+            ("caches", caches),
+        ];
+        let line = |(what, bytes): (&str, &Option<u64>)| {
+            bytes.map(|bytes| format!("guest's {what}: {}", ByteSize(bytes)))
+        };
+        lines.extend(said.into_iter().filter_map(line));
+    }
+    lines.join("\n")
 }
 
 fn text(status: &Status) -> String {

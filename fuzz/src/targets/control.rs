@@ -20,6 +20,7 @@ pub fn control(data: &[u8]) {
         control,
         facts,
         stop_timeout: Default::default(),
+        balloon: None,
     };
     for line in data.split(|byte| *byte == b'\n') {
         let said = service.answer(line);

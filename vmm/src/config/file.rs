@@ -23,6 +23,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::balloon::Balloon;
 use super::options::{Kind, OptionError, OptionList, Options, find};
 use super::rng::Rng;
 use super::{Serial, Settings};
@@ -71,6 +72,9 @@ const SETTINGS: &[(&str, Set)] = &[
     }),
     ("console", |to, given| {
         given.devices().map(|it| to.consoles = Some(it))
+    }),
+    ("balloon", |to, given| {
+        given.balloon().map(|it| to.balloon = Some(it))
     }),
     ("rng", |to, given| given.rng().map(|it| to.rng = Some(it))),
     ("stop-timeout", |to, given| {
@@ -263,6 +267,14 @@ impl Given<'_> {
             self.options(table, value.span().start)
         };
         list.iter().map(device).collect()
+    }
+
+    fn balloon(&self) -> Result<Balloon, Wrong> {
+        if self.value.is_table() {
+            self.device().map(Balloon::On)
+        } else {
+            self.text()
+        }
     }
 
     fn rng(&self) -> Result<Rng, Wrong> {

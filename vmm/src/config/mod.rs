@@ -11,6 +11,7 @@
 //! [`Settings`] and [`MachineConfig`] (the compiler then asks for the rest); a line in the table of
 //! [`file`] and one in [`print`]. To add a device: its type is an [`options::OptionList`].
 
+pub mod balloon;
 pub mod console;
 mod control;
 mod cpu;
@@ -69,6 +70,8 @@ pub struct MachineConfig {
     pub disks: Vec<disk::DiskConfig>,
     /// The ports of its virtio console.
     pub consoles: Vec<console::ConsoleConfig>,
+    /// Its memory balloon.
+    pub balloon: balloon::Balloon,
     /// Its source of entropy.
     pub rng: rng::Rng,
     /// What a reset does.

@@ -9,6 +9,7 @@ use hv_backend::Choice;
 use toml_writer::ToTomlValue;
 
 use super::MachineConfig;
+use super::balloon::Balloon;
 use super::options::{Kind, OptionList};
 use super::rng::Rng;
 use crate::coordinator::OnReset;
@@ -41,6 +42,7 @@ impl MachineConfig {
             serial,
             on_reset,
             transport,
+            balloon,
             rng,
             disks,
             consoles,
@@ -56,23 +58,16 @@ impl MachineConfig {
         out.text("cmdline", cmdline);
         out.plain("cpus", cpus);
         out.text("memory", memory);
-        out.text(
-            "accel",
-            match accel {
-                Choice::Auto => "auto",
-                Choice::Only(accel) => accel.name(),
-            },
-        );
+        let accel = match accel {
+            Choice::Auto => "auto",
+            Choice::Only(accel) => accel.name(),
+        };
+        out.text("accel", accel);
         out.text("cpu", cpu);
         out.text("counter-frequency", counter_frequency);
+        let key = "serial";
         let serial = serial.absolute().text();
-        out.text(
-            "serial",
-            serial.map_err(|path| NotText {
-                key: "serial",
-                path,
-            })?,
-        );
+        out.text(key, serial.map_err(|path| NotText { key, path })?);
         out.plain("no-reboot", *on_reset == OnReset::End);
         out.text("transport", transport);
         out.plain("stop-timeout", stop_timeout);
@@ -82,9 +77,17 @@ impl MachineConfig {
         if let Some(control) = control {
             out.path("control", control)?;
         }
-        match rng {
-            Rng::Off => out.text("rng", "off"),
-            Rng::On(config) => out.device("rng", false, config)?,
+        if *balloon == Balloon::Off {
+            out.text("balloon", "off");
+        }
+        if *rng == Rng::Off {
+            out.text("rng", "off");
+        }
+        if let Balloon::On(config) = balloon {
+            out.device("balloon", false, config)?;
+        }
+        if let Rng::On(config) = rng {
+            out.device("rng", false, config)?;
         }
         for disk in disks {
             out.device("disk", true, disk)?;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use hv_backend::Choice;
 
+use super::balloon::Balloon;
 use super::console::{self, ConsoleConfig};
 use super::disk::DiskConfig;
 use super::rng::Rng;
@@ -39,6 +40,8 @@ pub struct RawConfig {
     pub disks: Vec<String>,
     /// The ports of its virtio console; none for what was not written.
     pub consoles: Vec<String>,
+    /// Its memory balloon.
+    pub balloon: Option<String>,
     /// Its source of entropy.
     pub rng: Option<String>,
     /// Whether a reset ends the machine.
@@ -78,6 +81,8 @@ pub struct Settings {
     pub disks: Option<Vec<DiskConfig>>,
     /// The ports of its virtio console.
     pub consoles: Option<Vec<ConsoleConfig>>,
+    /// Its memory balloon.
+    pub balloon: Option<Balloon>,
     /// Its source of entropy.
     pub rng: Option<Rng>,
     /// Whether a reset ends the machine.
@@ -123,6 +128,7 @@ impl TryFrom<RawConfig> for Settings {
             serial,
             disks,
             consoles,
+            balloon,
             rng,
             no_reboot,
             transport,
@@ -142,6 +148,7 @@ impl TryFrom<RawConfig> for Settings {
             serial: flag("serial", serial)?,
             disks: flags("disk", disks)?,
             consoles: flags("console", consoles)?,
+            balloon: flag("balloon", balloon)?,
             rng: flag("rng", rng)?,
             no_reboot,
             transport: flag("transport", transport)?,
@@ -190,6 +197,7 @@ impl Settings {
             serial,
             disks,
             consoles,
+            balloon,
             rng,
             no_reboot,
             transport,
@@ -209,6 +217,7 @@ impl Settings {
             serial: serial.or(base.serial),
             disks: disks.or(base.disks),
             consoles: consoles.or(base.consoles),
+            balloon: balloon.or(base.balloon),
             rng: rng.or(base.rng),
             no_reboot: no_reboot.or(base.no_reboot),
             transport: transport.or(base.transport),
@@ -235,6 +244,7 @@ impl TryFrom<Settings> for MachineConfig {
             serial,
             disks,
             consoles,
+            balloon,
             rng,
             no_reboot,
             transport,
@@ -258,6 +268,7 @@ impl TryFrom<Settings> for MachineConfig {
             serial,
             disks: disks.unwrap_or_default(),
             consoles,
+            balloon: balloon.unwrap_or_default(),
             rng: rng.unwrap_or_default(),
             on_reset: match no_reboot {
                 Some(true) => OnReset::End,

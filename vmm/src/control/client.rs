@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::Address;
 use super::protocol::{
-    Answer, Event, Fault, Greeting, MAX_LINE, Request, Said, Status, Stop, Stopping, VERSION,
-    to_line,
+    Answer, Balloon, Event, Fault, Greeting, Inflate, MAX_LINE, Request, Said, Status, Stop,
+    Stopping, VERSION, to_line,
 };
 use crate::host::clock::now;
 
@@ -110,6 +110,15 @@ impl Client {
     pub fn stop(&mut self, stop: Stop) -> Result<Stopping, ClientError> {
         let params = serde_json::to_value(stop).unwrap_or_default();
         self.call("stop", params)
+    }
+
+    /// Asks the guest for memory, and says how much it gives.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn balloon(&mut self, inflate: Inflate) -> Result<Balloon, ClientError> {
+        let params = serde_json::to_value(inflate).unwrap_or_default();
+        self.call("balloon", params)
     }
 
     /// Waits until the machine says that it is over.

@@ -67,6 +67,8 @@ pub enum Command {
     Status,
     /// `stop`: the guest is to shut down. The result is a [`Stopping`], at once.
     Stop(Stop),
+    /// `balloon`: how much memory the guest is to give up, and does. The result is a [`Balloon`].
+    Balloon(Inflate),
 }
 
 /// Parameters of `stop`.
@@ -79,6 +81,42 @@ pub struct Stop {
     /// Its power is to be cut at once.
     #[serde(default)]
     pub force: bool,
+}
+
+/// Parameters of `balloon`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inflate {
+    /// How many bytes the guest is to give up from now on; nothing changes if this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The guest is to name all its free memory, which goes back to the host.
+    #[serde(default)]
+    pub reclaim: bool,
+}
+
+/// Result of `balloon`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balloon {
+    /// What the guest is to give up.
+    pub target: u64,
+    /// What it has given up, by its own account.
+    pub actual: u64,
+    /// What it said last of its memory; asking makes it say so anew.
+    pub guest: Option<GuestMemory>,
+}
+
+/// A guest's memory as it sees it, in bytes. What it does not say is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestMemory {
+    /// All.
+    pub total: Option<u64>,
+    /// What nothing is in.
+    pub free: Option<u64>,
+    /// What programs could get without swapping.
+    pub available: Option<u64>,
+    /// What files are in.
+    pub caches: Option<u64>,
 }
 
 /// Result of `stop`.
@@ -192,6 +230,8 @@ pub enum Code {
     UnknownMethod,
     /// The method does not take these parameters.
     BadParams,
+    /// The machine has no such device.
+    NoDevice,
     /// The machine is over.
     Over,
     /// What a later version says.
@@ -269,10 +309,11 @@ pub fn read_request(line: &[u8]) -> Result<(u64, Command), (Option<u64>, Fault)>
     let command = match method.as_str() {
         "status" => parameters::<Nothing>(&method, params).map(|Nothing {}| Command::Status),
         "stop" => parameters(&method, params).map(Command::Stop),
+        "balloon" => parameters(&method, params).map(Command::Balloon),
         _ => {
             // A name may be as long as a line.
             let method: String = method.chars().take(40).collect();
-            let line = format!("unknown method '{method}'; choose from status, stop");
+            let line = format!("unknown method '{method}'; choose from status, stop, balloon");
             Err(fault(Code::UnknownMethod, line))
         }
     };

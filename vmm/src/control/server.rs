@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use devices::virtio::balloon::Balloon as BalloonDevice;
 use serde_json::Value;
 
 use super::connection::{Connection, Line};
 use super::protocol::{
-    self, Answer, Code, Command, Event, Facts, Fault, Greeting, MAX_LINE, Said, Status, Stop,
-    Stopping, fault, to_line,
+    self, Answer, Balloon, Code, Command, Event, Facts, Fault, Greeting, GuestMemory, Inflate,
+    MAX_LINE, Said, Status, Stop, Stopping, fault, to_line,
 };
 use crate::config::StopTimeout;
 use crate::coordinator::Control;
@@ -34,6 +35,8 @@ pub struct Service {
     pub facts: Facts,
     /// How long its guest may take to shut down, unless a request says otherwise.
     pub stop_timeout: StopTimeout,
+    /// Its memory balloon, if it has one.
+    pub balloon: Option<Arc<BalloonDevice>>,
 }
 
 impl Service {
@@ -54,7 +57,36 @@ impl Service {
                 Ok(to_value(&status))
             }
             Command::Stop(stop) => self.stop(stop).map(|stopping| to_value(&stopping)),
+            Command::Balloon(inflate) => self.inflate(inflate).map(|report| to_value(&report)),
         }
+    }
+
+    fn inflate(&self, inflate: Inflate) -> Result<Balloon, Fault> {
+        let Inflate { size, reclaim } = inflate;
+        let device = self.balloon.as_deref().ok_or_else(|| {
+            let line = "balloon: the machine was started with --balloon off".to_owned();
+            fault(Code::NoDevice, line)
+        })?;
+        if let Some(size) = size {
+            device.set_target(size).map_err(|most| {
+                let line = format!("balloon: size {size}: the guest has {most} bytes of memory");
+                fault(Code::BadParams, line)
+            })?;
+        }
+        if reclaim {
+            device.ask_for_hints();
+        }
+        let guest = device.stats().map(|stats| GuestMemory {
+            total: stats.total,
+            free: stats.free,
+            available: stats.available,
+            caches: stats.caches,
+        });
+        Ok(Balloon {
+            target: device.target(),
+            actual: device.actual(),
+            guest,
+        })
     }
 
     fn stop(&self, stop: Stop) -> Result<Stopping, Fault> {

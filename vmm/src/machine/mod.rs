@@ -12,6 +12,7 @@
 //! | how other programs reach it while it runs | [`crate::control`] |
 //! | the serial port's other end | [`crate::console`] |
 
+mod balloon;
 mod contents;
 mod cpu;
 mod disk;
@@ -271,7 +272,7 @@ impl Machine {
             reach,
             _alarms,
         } = self;
-        let server = reach.serve(control.clone(), shape.cpu)?;
+        let server = reach.serve(control.clone(), shape.cpu, platform.balloon())?;
         let session = console.start(platform.uart().clone(), ports, control)?;
         let board = platform.clone();
         let outcome = coordinator::run_from((start, begin), fleet, board, on_reset, inbox);

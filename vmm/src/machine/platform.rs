@@ -11,6 +11,7 @@ use devices::pl031::Pl031;
 use devices::pl061::Pl061;
 use devices::serial::SerialSink;
 use devices::virtio::GuestRam;
+use devices::virtio::balloon::Balloon;
 use devices::virtio::console::Console;
 use memory::{Layout, Prot, Region};
 
@@ -100,11 +101,13 @@ impl Platform {
         let ram = Arc::new(GuestRam::default());
         let means = Means {
             ram: &ram,
+            span: contents.ram(),
             fleet: &fleet,
             interrupts: &interrupts,
             bridge: &mut bridge,
             disks,
             console,
+            balloon: None,
         };
         let virtio = VirtioSlots::new(virtio, means)?;
         let pci = bridge.map(Arc::new);
@@ -143,6 +146,11 @@ impl Platform {
     /// The machine has come to its end, and no vCPU runs.
     pub fn finish(&self) {
         self.virtio.finish();
+    }
+
+    /// The memory balloon, if there is one.
+    pub fn balloon(&self) -> Option<Arc<Balloon>> {
+        self.virtio.balloon().cloned()
     }
 
     /// The serial port.

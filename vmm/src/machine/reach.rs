@@ -1,6 +1,9 @@
 //! How other programs reach the machine while it runs: its control socket, if it has one.
 
+use std::sync::Arc;
+
 use aarch64::cpu_model::CpuModel;
+use devices::virtio::balloon::Balloon;
 
 use super::StartError;
 use crate::config::{MachineConfig, StopTimeout};
@@ -40,7 +43,12 @@ impl Reach {
     }
 
     /// Serves the socket from now on, for a machine with this CPU model.
-    pub fn serve(self, control: Control, cpu: CpuModel) -> Result<Option<Server>, StartError> {
+    pub fn serve(
+        self,
+        control: Control,
+        cpu: CpuModel,
+        balloon: Option<Arc<Balloon>>,
+    ) -> Result<Option<Server>, StartError> {
         let Self {
             socket,
             mut facts,
@@ -51,6 +59,7 @@ impl Reach {
             control,
             facts,
             stop_timeout,
+            balloon,
         };
         let server = socket.map(|socket| Server::start(socket, service));
         let refuse = |error| StartError::Host(format!("cannot serve the control socket: {error}"));

@@ -18,6 +18,7 @@ use aarch64::{Gpa, Intid, Size};
 use devices::bus::{Bus, BusError};
 use devices::clock::Monotonic;
 use devices::pci::{PciHost, Slot as PciSlot, intx};
+use devices::virtio::balloon::Balloon as BalloonDevice;
 use devices::virtio::console::Console;
 use devices::virtio::entropy::Entropy;
 use devices::virtio::host::{Bell, Binding};
@@ -29,8 +30,10 @@ use devices::virtio::{
 use hv_backend::api::Doorbell;
 
 use super::StartError;
+use super::balloon;
 use super::disk::OpenDisk;
 use super::interrupts::Interrupts;
+use crate::config::balloon::{Balloon, BalloonConfig};
 use crate::config::disk::Limit;
 use crate::config::rng::{Rng, RngConfig};
 use crate::config::{MachineConfig, Transport};
@@ -59,6 +62,8 @@ pub enum Wanted {
     Console,
     /// A source of entropy.
     Rng(RngConfig),
+    /// A memory balloon.
+    Balloon(BalloonConfig),
 }
 
 /// The devices that a configuration asks for, in their order.
@@ -70,7 +75,11 @@ pub fn wanted(config: &MachineConfig) -> Vec<Wanted> {
         Rng::On(config) => Some(Wanted::Rng(config)),
         Rng::Off => None,
     };
-    disks.chain(console).chain(rng).collect()
+    let balloon = match config.balloon {
+        Balloon::On(config) => Some(Wanted::Balloon(config)),
+        Balloon::Off => None,
+    };
+    disks.chain(console).chain(rng).chain(balloon).collect()
 }
 
 impl Wanted {
@@ -81,11 +90,12 @@ impl Wanted {
             Self::Disk(_) => DeviceKind::Block,
             Self::Console => DeviceKind::Console,
             Self::Rng(_) => DeviceKind::Entropy,
+            Self::Balloon(_) => DeviceKind::Balloon,
         }
     }
 
     /// Makes it: what it needs of the host is opened.
-    fn make(&self, clock: &Arc<dyn Monotonic>, means: &Means<'_>) -> Arc<dyn VirtioDevice> {
+    fn make(&self, clock: &Arc<dyn Monotonic>, means: &mut Means<'_>) -> Arc<dyn VirtioDevice> {
         match self {
             Self::Disk(number) => Arc::new(means.disks[*number].device(clock)),
             Self::Console => means.console.clone(),
@@ -93,6 +103,11 @@ impl Wanted {
                 let limit = bandwidth.map(rate_limit);
                 let source = Box::new(HostRandom);
                 Arc::new(Entropy::new(source, clock.clone(), limit))
+            }
+            Self::Balloon(config) => {
+                let device = Arc::new(balloon::device(config, means.fleet, means.span));
+                means.balloon = Some(device.clone());
+                device
             }
         }
     }
@@ -152,6 +167,8 @@ impl Slot {
 /// What the machine has for its virtio devices.
 pub struct Means<'a> {
     pub ram: &'a Arc<GuestRam>,
+    /// Where RAM is.
+    pub span: Span,
     pub fleet: &'a Arc<Fleet>,
     pub interrupts: &'a Interrupts,
     /// The bridge, if they sit behind one.
@@ -160,12 +177,15 @@ pub struct Means<'a> {
     pub disks: Vec<OpenDisk>,
     /// The console.
     pub console: Arc<Console>,
+    /// The balloon, as soon as it is made.
+    pub balloon: Option<Arc<BalloonDevice>>,
 }
 
 /// The devices in their slots.
 pub struct VirtioSlots {
     slots: Vec<Slot>,
     disks: Vec<OpenDisk>,
+    balloon: Option<Arc<BalloonDevice>>,
 }
 
 impl VirtioSlots {
@@ -175,7 +195,7 @@ impl VirtioSlots {
         let clock: Arc<dyn Monotonic> = Arc::new(Uptime::new());
         let mut slots = Vec::new();
         for (n, wanted) in (0..).zip(wanted) {
-            let device = wanted.make(&clock, &means);
+            let device = wanted.make(&clock, &mut means);
             let slot = match &mut means.bridge {
                 Some(bridge) => pci_slot(n, device, bridge, means.ram, means.fleet),
                 None => mmio_slot(n, device, &means),
@@ -184,8 +204,17 @@ impl VirtioSlots {
             let refuse = |error| StartError::Host(format!("cannot start the {name}: {error}"));
             slots.push(slot.map_err(refuse)?);
         }
-        let disks = means.disks;
-        Ok(Self { slots, disks })
+        let Means { disks, balloon, .. } = means;
+        Ok(Self {
+            slots,
+            disks,
+            balloon,
+        })
+    }
+
+    /// The memory balloon, if there is one.
+    pub fn balloon(&self) -> Option<&Arc<BalloonDevice>> {
+        self.balloon.as_ref()
     }
 
     /// Puts those on the bus that are not behind the bridge.
