@@ -174,10 +174,7 @@ impl Coordinator {
             self.resume()?;
         }
         loop {
-            self.show(match self.life {
-                Life::Running => Activity::Running,
-                Life::Paused(_) => Activity::Paused,
-            });
+            self.show_life();
             let event = match self.later.pop_front() {
                 Some(event) => Some(event),
                 None => self.next_event()?,
@@ -232,6 +229,14 @@ impl Coordinator {
         self.resume()
     }
 
+    /// Lets others see whether the vCPUs run.
+    fn show_life(&self) {
+        self.show(match self.life {
+            Life::Running => Activity::Running,
+            Life::Paused(_) => Activity::Paused,
+        });
+    }
+
     /// Lets others see how the machine does.
     fn show(&self, activity: Activity) {
         *lock(&self.condition) = Condition {
@@ -246,6 +251,8 @@ impl Coordinator {
             Event::Reset(asked_in) => self.reset(asked_in),
             Event::Pause(time, stopped) => {
                 self.pause(time)?;
+                // Who asked may look at once.
+                self.show_life();
                 // Who asked may have gone away meanwhile.
                 let _ = stopped.send(());
                 Ok(())
