@@ -161,6 +161,13 @@ pub const TARGETS: &[Target] = &[
         weight: 4,
     },
     Target {
+        name: "virtio_balloon",
+        run: targets::balloon::virtio_balloon,
+        seeds: no_seeds,
+        longest: 1024,
+        weight: 2,
+    },
+    Target {
         name: "virtio_console",
         run: targets::console::virtio_console,
         seeds: no_seeds,

@@ -1,5 +1,6 @@
 //! The targets, by what they read.
 
+pub mod balloon;
 pub mod block;
 pub mod boot;
 pub mod config;

@@ -121,8 +121,9 @@ const PARTS: [TestProgram; 7] = [
     TestProgram {
         kind: "moves",
         test: "moves",
-        // A Mac whose guests count as fast as those of this host.
-        environment: &["ARMLET_HVF_SIM=m4-26-62mhz"],
+        // A Mac whose guests count as fast as those of this host. The storm of pauses is a part of
+        // the conformance tests.
+        environment: &["ARMLET_HVF_SIM=m4-26-62mhz", "ARMLET_PAUSES=200"],
         arguments: &[],
         omitted: &[],
     },
