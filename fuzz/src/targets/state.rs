@@ -62,6 +62,8 @@ fn run(data: &[u8]) -> Result<Outcome, StartError> {
         memory: Some("16M".to_owned()),
         accel: Some("soft".to_owned()),
         serial: Some("none".to_owned()),
+        // The devices of `good`.
+        balloon: Some("off".to_owned()),
         no_reboot: Some(true),
         ..RawConfig::default()
     };
