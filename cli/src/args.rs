@@ -138,10 +138,10 @@ pub struct Run {
     /// leaves and Ctrl-A h helps [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
-    /// A disk: path=FILE[,format=auto|raw|qcow2][,readonly][,serial=TEXT]
-    /// [,cache=writeback|direct|relaxed][,discard=BOOL][,iops=N][,iops-burst=N][,bw=SIZE]
-    /// [,bw-burst=SIZE][,queues=N]. Repeat it for more. A comma in a path is written twice; give
-    /// the format where the guest is not to be trusted
+    /// A disk: path=FILE, and any of format=auto|raw|qcow2, readonly, serial=TEXT,
+    /// cache=writeback|direct|relaxed, discard=BOOL, iops=N, iops-burst=N, bw=SIZE, bw-burst=SIZE
+    /// and queues=N, with commas between. Repeat it for more. A comma in a path is written twice;
+    /// give the format where the guest is not to be trusted
     #[arg(long = "disk", value_name = "OPTIONS")]
     pub disks: Vec<String>,
     /// A port of the guest's virtio console: port=hvc0 for a terminal or port=NAME for
