@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 
-/// Whether the page cache is left out by opening a file with [`DIRECT`], after which places, lengths
+/// Whether the page cache is left out by opening a file with `O_DIRECT`, after which places, lengths
 /// and memory have to be aligned.
 pub const DIRECT_IS_ALIGNED: bool = true;
 

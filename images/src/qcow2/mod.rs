@@ -7,7 +7,7 @@
 //!
 //! - [`tables`] says where guest clusters are, [`alloc`] which clusters of the file are free; both are
 //!   kept under one lock, in bounded caches ([`slices`]). Data are moved outside of it.
-//! - [`write`] gives clusters to guest clusters, [`zero`] takes them away.
+//! - [`mod@write`] gives clusters to guest clusters, [`zero`] takes them away.
 //! - [`commit`] brings tables to the file in the one order that leaves, whenever power fails, nothing
 //!   worse than clusters that are lost until [`check`] finds them: first the refcounts of what was
 //!   allocated and the data, then what points to it, and only then what is free again.

@@ -1,7 +1,7 @@
 //! From what a user wrote to a machine that can be built. The rest of the program takes
 //! [`MachineConfig`], which holds only values that are possible.
 //!
-//! A setting may be a flag ([`RawConfig`]) or a line of a machine file ([`file`]). Each becomes a
+//! A setting may be a flag ([`RawConfig`]) or a line of a machine file ([`mod@file`]). Each becomes a
 //! checked value on its own ([`Settings`]), with an error that names its place; flags go before
 //! the file, and what neither says has a default.
 //!
@@ -9,7 +9,7 @@
 //!
 //! To add a setting: its type here, with `FromStr` and a way to write it; a field in [`RawConfig`],
 //! [`Settings`] and [`MachineConfig`] (the compiler then asks for the rest); a line in the table of
-//! [`file`] and one in [`print`]. To add a device: its type is an [`options::OptionList`].
+//! [`mod@file`] and one in [`mod@print`]. To add a device: its type is an [`options::OptionList`].
 
 pub mod balloon;
 pub mod console;

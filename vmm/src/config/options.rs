@@ -5,8 +5,8 @@
 //! alone or has the value `true` or `false`.
 //!
 //! To describe a device, write a plain struct and implement [`OptionList`] for it: the table of its
-//! keys, how it is read from [`Options`], and how it is written back. [`option_list!`] adds
-//! [`FromStr`](std::str::FromStr) and [`Display`](std::fmt::Display); the machine file uses the same
+//! keys, how it is read from [`Options`], and how it is written back. [`option_list!`](crate::option_list!) adds
+//! [`FromStr`] and [`Display`](std::fmt::Display); the machine file uses the same
 //! three. What is written is read as the same value again.
 
 use std::fmt;
