@@ -131,7 +131,8 @@ fn run_machine(run: Run) -> Result<u8, Failure> {
             }
             Urgency::Ask | Urgency::Cut | Urgency::AtOnce => control.end(outcome),
         };
-        // Past its end, the machine only waits for the reader of its output.
+        // Past its end, the machine only has its disks' last writes made to last, and waits for
+        // the reader of its output.
         if !taken {
             signals::end_by(signal);
         }

@@ -1,4 +1,4 @@
-//! `armlet stop` and `armlet status`: what is said to a machine that another process runs.
+//! `armlet stop`, `status` and `balloon`: what is said to a machine that another process runs.
 
 use std::time::Duration;
 

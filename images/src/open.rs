@@ -214,8 +214,9 @@ impl Chain {
             && !allowed.iter().any(|directory| real.starts_with(directory))
         {
             return Err(refused(
-                "it is not below the image's directory, and only such files may be read unless \
-                 another directory is allowed",
+                "it is not below the image's directory, and only such files may be read; move it \
+                 there, or make one image of both with 'armlet disk convert --allow-backing \
+                 DIRECTORY'",
             ));
         }
         if let Ok(meta) = fs::metadata(&path)

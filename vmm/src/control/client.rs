@@ -1,4 +1,4 @@
-//! The other side of a control socket: what `armlet stop` and `armlet status` are.
+//! The other side of a control socket: what `armlet stop`, `status` and `balloon` are.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

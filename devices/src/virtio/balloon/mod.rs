@@ -347,8 +347,9 @@ impl VirtioDevice for Balloon {
             .max(hint::FIRST - 1)
             .checked_add(1)
             .unwrap_or(hint::FIRST);
-        // A round of hints that was under way goes on with the hints that are to come: at the
-        // worst nothing is given back for them.
+        // A round of hints that was under way is forgotten: nothing is given back for the hints
+        // that are to come, and its end is not confirmed, so a Linux guest keeps the pages that it
+        // hinted until it is short of memory or asked anew.
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What a snapshot holds of a balloon, beside its queues. Which pages are in it is the guest's to
-//! know: they are pages that it does not touch until it has said so.
+//! know: Linux does not touch them until it has said so. (Other drivers may, for `MUST_TELL_HOST` is
+//! not offered.)
 
 use super::spec::{PAGE, hint};
 
