@@ -361,8 +361,8 @@ mod tests {
     fn settings_come_before_the_program() {
         let moves = PARTS.iter().find(|program| program.test == "moves");
         let line = moves.map(|program| program.line(Mode::Vhe));
-        let expected = "part 'moves on kvm (vhe)' env 'ARMLET_HVF_SIM=m4-26-62mhz' tests/moves \
-                        --test-threads=1\n";
+        let expected = "part 'moves on kvm (vhe)' env 'ARMLET_HVF_SIM=m4-26-62mhz' \
+                        'ARMLET_PAUSES=200' tests/moves --test-threads=1\n";
         assert_eq!(line.as_deref(), Some(expected));
     }
 }
