@@ -4,6 +4,7 @@
  *
  *   meter boot MARKER MIB COMMAND...   from exec until MARKER is on its output; MIB: guest RAM
  *   meter exit COMMAND...              of a guest that does nothing but write to its serial port
+ *   meter follow MARKER COMMAND...     shows all it says, with counters behind lines with MARKER
  *
  * boot:
  *   seconds   from fork to the marker
@@ -17,6 +18,10 @@
  *   calls     system calls of all threads for each 100 MMIO exits, while it runs freely
  *   steps     instructions of the vCPU's thread from one KVM_RUN to the next, and
  *   stepcalls system calls among them, both for each 100 exits: counted by single-stepping it
+ * follow:
+ *   busy      milliseconds of the whole machine without guest time, as user and system above
+ *   mmio      as above
+ *   rings     exits for an access to a device that the kernel answered itself
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -302,6 +307,29 @@ static void exit_costs(char **command)
 	stop();
 }
 
+/* Ends as the machine does. */
+static int follow(const char *marker, char **command)
+{
+	char *line = NULL;
+	size_t room = 0;
+	int status;
+	FILE *lines = fdopen(start(command), "r");
+	if (!lines)
+		die("fdopen");
+	while (getline(&line, &room, lines) > 0) {
+		fputs(line, stdout);
+		if (!strncmp(line, marker, strlen(marker))) {
+			struct times times = machine_times();
+			printf("METER busy=%lld mmio=%lld rings=%lld\n", times.user + times.system,
+			       kvm_counter("mmio_exit_user"), kvm_counter("mmio_exit_kernel"));
+		}
+		fflush(stdout);
+	}
+	if (waitpid(vmm, &status, 0) != vmm)
+		die("waitpid");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 int main(int count, char **words)
 {
 	mount("debugfs", DEBUG_FS, "debugfs", 0, NULL);
@@ -310,8 +338,11 @@ int main(int count, char **words)
 		boot(words[2], atoll(words[3]), words + 4);
 	else if (count > 2 && !strcmp(words[1], "exit"))
 		exit_costs(words + 2);
+	else if (count > 3 && !strcmp(words[1], "follow"))
+		return follow(words[2], words + 3);
 	else {
-		fprintf(stderr, "usage: meter boot MARKER MIB COMMAND... | meter exit COMMAND...\n");
+		fprintf(stderr, "usage: meter boot MARKER MIB COMMAND... | meter exit COMMAND... | "
+				"meter follow MARKER COMMAND...\n");
 		return 2;
 	}
 	return 0;

@@ -96,7 +96,7 @@ pub fn watch(command: &mut Command, limit: Duration) -> Result<Finished, Error> 
 }
 
 /// Waits for `child` up to `limit`; then ends it, which counts as failure.
-fn wait(child: &mut Child, limit: Duration) -> Result<bool, Error> {
+pub fn wait(child: &mut Child, limit: Duration) -> Result<bool, Error> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {

@@ -1,5 +1,7 @@
 //! The machines that are measured, and how each is started.
 
+use crate::bench::program::QEMU;
+
 /// A machine to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
@@ -44,12 +46,12 @@ impl Contender {
                 "armlet run --accel kvm --cpus {cpus} --memory {memory_mib}M --cmdline {cmdline} \
                  --kernel {kernel}{initrd}"
             ),
-            // Through the loader that came with it: the host has other libraries, or none.
             Self::Qemu => format!(
-                "qemu/ld-linux-aarch64.so.1 --library-path qemu qemu/qemu-system-aarch64 \
+                "{} \
                  -M virt,gic-version=3 -accel kvm -cpu host -nic none -no-reboot -display none \
                  -monitor none -serial stdio -smp {cpus} -m {memory_mib} -append {cmdline} \
-                 -kernel {kernel}{initrd}"
+                 -kernel {kernel}{initrd}",
+                QEMU.command("")
             ),
         }
     }

@@ -2,15 +2,15 @@
 //! memory and CPUs.
 //!
 //! Everything runs where [`kvm_host`] puts it: on an arm64 host itself, elsewhere in an emulated
-//! one. QEMU is Debian's for arm64 ([`qemu`]). Both run in turns, [`ROUNDS`] times, under a small
+//! one. QEMU is Debian's for arm64 ([`super::program`]). Both run in turns, [`ROUNDS`] times, under a small
 //! program that measures them from outside (`xtask/files/meter.c`, which says how); [`report`]
 //! makes a table of what it prints. In an emulated host seconds are many times those of a real one,
 //! and leaving the guest for user space costs most, so ratios and counts are what to look at.
 
 mod contender;
-mod qemu;
 mod report;
 
+use super::program::QEMU;
 use crate::command::{target, workspace};
 use crate::error::Error;
 use crate::{host, kvm_host};
@@ -60,7 +60,7 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
     fs::create_dir_all(&directory)?;
     let writer = directory.join(LINE_WRITER.kernel);
     fs::write(&writer, LINE_WRITER_CODE.map(u32::to_le_bytes).concat())?;
-    let mut files = qemu::files(&directory)?;
+    let mut files = QEMU.files(&directory)?;
     files.push((LINE_WRITER.kernel.to_owned(), writer));
     files.push(("meter".to_owned(), compile_meter(&directory)?));
     let starts = (Contender::BOTH.len() * (CPUS.len() * rounds + 1)) as u64;
@@ -107,7 +107,7 @@ fn script(rounds: usize) -> String {
 }
 
 /// Compiles the program that measures.
-fn compile_meter(directory: &Path) -> Result<PathBuf, Error> {
+pub fn compile_meter(directory: &Path) -> Result<PathBuf, Error> {
     let program = directory.join("meter");
     let status = Command::new(CROSS_GCC)
         .args(["-static", "-O2", "-Wall", "-Werror", "-o"])

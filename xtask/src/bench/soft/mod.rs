@@ -6,7 +6,7 @@
 //! guest's clock for workloads and the host's for the boot; processor seconds are the host's.
 
 mod guest;
-mod sample;
+pub mod sample;
 mod table;
 
 use crate::command::{build_armlet, target, workspace};
