@@ -11,7 +11,7 @@ mod remote;
 mod words;
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,7 +20,8 @@ use tracing_subscriber::EnvFilter;
 use vmm::config::{self, MachineConfig, RawConfig, Settings};
 use vmm::host::signals::{self, Urgency};
 use vmm::host::tty;
-use vmm::machine::{Machine, StartError, device_tree, starts_from};
+use vmm::machine::outputs::{self, Beside};
+use vmm::machine::{Machine, StartError, device_tree};
 use vmm::outcome::Outcome;
 use words::{complain, complain_on_new_line, say};
 
@@ -113,6 +114,11 @@ fn run_machine(run: Run) -> Result<u8, Failure> {
         let text = config.to_toml().map_err(bad_input)?;
         return show(text.trim_end());
     }
+    let beside = Beside {
+        machine_file: file.as_deref(),
+        device_tree: dump_dtb.as_deref(),
+    };
+    outputs::check(&config, beside)?;
     if let Some(path) = dump_dtb {
         return write_device_tree(&config, &path);
     }
@@ -164,13 +170,9 @@ fn bad_input(error: impl Display) -> Failure {
 }
 
 fn write_device_tree(config: &MachineConfig, path: &Path) -> Result<u8, Failure> {
-    if starts_from(config, path) {
-        let path = path.display();
-        let line = format!("--dump-dtb {path}: the guest starts from this file; give another one");
-        return Err(Failure(BAD_INPUT, line));
-    }
     let tree = device_tree(config)?;
-    std::fs::write(path, tree).map_err(|error| {
+    let written = outputs::create(path).and_then(|mut file| file.write_all(&tree));
+    written.map_err(|error| {
         let path = path.display();
         Failure(
             BAD_INPUT,

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod convert;
 mod create;
 mod error;
@@ -32,6 +33,7 @@ mod size;
 mod storage;
 pub mod testing;
 
+pub use chain::files;
 pub use convert::{Conversion, convert};
 pub use create::{NewImage, create};
 pub use error::{ImageError, Problem};

@@ -142,7 +142,7 @@ pub fn open_qcow2(
 }
 
 /// The most images on top of each other.
-const MOST_IN_CHAIN: usize = 32;
+pub(crate) const MOST_IN_CHAIN: usize = 32;
 
 /// The files of an image, from the one that was asked for to the one being opened.
 #[derive(Debug)]

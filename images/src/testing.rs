@@ -1,10 +1,48 @@
-//! What images are kept in for tests and fuzzing: memory.
+//! What images are kept in for tests and fuzzing: memory, or a directory that goes away.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::storage::Storage;
+
+/// A directory of a test's own, which is removed with what is in it.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// One for the test of this name.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn new(test: &str) -> io::Result<Self> {
+        let name = format!("armlet-{test}-{}", std::process::id());
+        // A link on the way to it would make other names of its files.
+        let path = fs::canonicalize(std::env::temp_dir())?.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a file in it.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left behind is for the host to tidy up.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 /// Bytes in memory, in the place of a file.
 #[derive(Debug, Default)]

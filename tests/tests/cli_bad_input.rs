@@ -298,6 +298,41 @@ fn a_device_tree_dump_over_the_kernel() {
 }
 
 #[test]
+fn an_output_over_a_file_of_the_machine_s_own() {
+    let scratch = Scratch::new("output-over-input");
+    let kernel = scratch.file("kernel", &good_image());
+    let disk = scratch.file("disk.img", &[7; 4096]);
+    let machine = scratch.file("vm.toml", b"cpus = 1\n");
+    let log = scratch.path().join("log").display().to_string();
+    let link = scratch.path().join("link").display().to_string();
+    std::os::unix::fs::symlink(&disk, &link).expect("a link");
+    let before = [&kernel, &disk, &machine].map(|path| std::fs::read(path).expect("it is there"));
+    let disk_option = format!("path={disk}");
+    for (output, named) in [
+        (&kernel, "--kernel"),
+        (&disk, "--disk"),
+        (&link, "--disk"),
+        (&machine, "the machine file"),
+        (&log, "--console"),
+    ] {
+        let (serial, port) = (format!("file:{output}"), format!("port=a,file={output}"));
+        let other = format!("port=b,file={log}");
+        let arguments = [&machine, "--kernel", &kernel, "--disk", &disk_option];
+        for flags in [
+            &["--serial", &serial, "--console", &other][..],
+            &["--serial", "none", "--console", &other, "--console", &port],
+            &["--dump-dtb", output, "--console", &other],
+        ] {
+            let arguments = [&arguments[..], flags].concat();
+            refused("output-over-input", &arguments, &[output, named]);
+        }
+    }
+    let after = [&kernel, &disk, &machine].map(|path| std::fs::read(path).expect("it is there"));
+    assert!(before == after, "a file was written");
+    assert!(!std::path::Path::new(&log).exists(), "refused too late");
+}
+
+#[test]
 fn an_unknown_option() {
     refused("option", &["--kernle", "k"], &["--kernle"]);
 }

@@ -6,7 +6,6 @@ pub mod input;
 pub mod output;
 pub mod ports;
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::config::Serial;
 use crate::coordinator::Control;
 use crate::host::stdio;
 use crate::host::tty::RawMode;
-use crate::machine::StartError;
+use crate::machine::{StartError, outputs};
 use crate::outcome::Outcome;
 use input::{Input, Typist, Wish};
 use output::Output;
@@ -76,7 +75,7 @@ impl Console {
                 let refuse = |error| {
                     StartError::Input(format!("--serial file:{name}: cannot write it: {error}"))
                 };
-                (name.clone(), File::create(path).map_err(refuse)?)
+                (name.clone(), outputs::create(path).map_err(refuse)?)
             }
         };
         let on_failure = move |error: &std::io::Error| {

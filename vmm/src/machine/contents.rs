@@ -3,8 +3,6 @@
 //! The files stay open and are read anew at each reset, rather than kept in memory as long as the
 //! guest runs. The device tree is made anew as well, with new seeds.
 
-use std::path::Path;
-
 use aarch64::machine::{self, Span};
 use devicetree::{Chosen, Machine, Seeds, VirtioMmio};
 use memory::Layout;
@@ -12,7 +10,7 @@ use memory::Layout;
 use super::virtio::{place, wanted};
 use super::{StartError, pci};
 use crate::boot::Boot;
-use crate::config::{MachineConfig, Serial, Transport};
+use crate::config::{MachineConfig, Transport};
 use crate::host::random;
 use crate::power::Entry;
 use crate::vcpu::chain;
@@ -37,19 +35,9 @@ impl Contents {
             cmdline,
             cpus,
             memory,
-            serial,
             transport,
             ..
         } = config;
-        if let Serial::File(output) = serial
-            && starts_from(config, output)
-        {
-            let output = output.display();
-            let line = format!(
-                "--serial file:{output}: the guest starts from this file; give another one"
-            );
-            return Err(StartError::Input(line));
-        }
         let ram = Span {
             base: machine::RAM_BASE,
             size: memory.bytes(),
@@ -113,24 +101,6 @@ fn slot(n: u16) -> VirtioMmio {
     VirtioMmio { span, intid }
 }
 
-/// Whether `path` is one of the files the guest starts from, and so must not be written.
-#[must_use]
-pub fn starts_from(config: &MachineConfig, path: &Path) -> bool {
-    let inputs = [Some(config.kernel.as_path()), config.initrd.as_deref()];
-    inputs
-        .into_iter()
-        .flatten()
-        .any(|input| is_same(input, path))
-}
-
-/// Whether two names lead to one file, as far as names can tell.
-fn is_same(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(_), _) | (_, Err(_)) => false,
-    }
-}
-
 fn seeds() -> std::io::Result<Seeds> {
     let (mut rng, mut kaslr) = ([0; 64], [0; 8]);
     random::fill(&mut rng)?;
@@ -139,29 +109,4 @@ fn seeds() -> std::io::Result<Seeds> {
         rng,
         kaslr: u64::from_le_bytes(kaslr),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::RawConfig;
-
-    use super::*;
-
-    #[test]
-    fn the_serial_port_does_not_overwrite_the_kernel() {
-        let kernel = std::env::temp_dir().join(format!("armlet-contents-{}", std::process::id()));
-        std::fs::write(&kernel, b"\x20\x00\x80\xd2").unwrap();
-        let raw = RawConfig {
-            kernel: Some(kernel.clone()),
-            memory: Some("16M".into()),
-            serial: Some(format!("file:{}", kernel.display())),
-            ..RawConfig::default()
-        };
-        let refused = Contents::open(&raw.try_into().unwrap());
-        std::fs::remove_file(kernel).unwrap();
-        let Err(StartError::Input(line)) = refused else {
-            panic!("accepted")
-        };
-        assert!(line.contains("--serial file:"), "{line}");
-    }
 }

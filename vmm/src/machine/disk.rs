@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use devices::clock::Monotonic;
@@ -88,6 +89,11 @@ impl OpenDisk {
             tracing::error!(disk, %error, "what the guest wrote last may not last");
         }
     }
+}
+
+/// The files that a disk's image is made of, as far as they say.
+pub fn files(config: &DiskConfig) -> Vec<PathBuf> {
+    images::files(&config.path, options(config).format)
 }
 
 /// How an image is opened.
@@ -272,8 +278,6 @@ fn parts(at: u64, range: Range<u64>) -> impl Iterator<Item = (u64, Range<u64>)> 
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use aarch64::{Gpa, PAGE_SIZE};
     use images::NewImage;
     use images::qcow2::create::Layout as NewQcow2;

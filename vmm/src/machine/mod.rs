@@ -9,6 +9,7 @@
 //! | saving it, and making one from what was saved | `snapshot`, with [`crate::state`] |
 //! | the disks | `disk` |
 //! | what lies in RAM at power-on | `contents`, with [`crate::boot`] |
+//! | that no file it writes over is one it is made of | [`outputs`] |
 //! | how other programs reach it while it runs | [`crate::control`] |
 //! | the serial port's other end | [`crate::console`] |
 
@@ -17,6 +18,7 @@ mod contents;
 mod cpu;
 mod disk;
 mod interrupts;
+pub mod outputs;
 mod pci;
 mod platform;
 mod reach;
@@ -41,8 +43,8 @@ use crate::outcome::Outcome;
 use crate::state::Saved;
 use crate::vcpu::chain;
 use contents::Contents;
-pub use contents::starts_from;
 use disk::OpenDisk;
+use outputs::Beside;
 use platform::{Platform, Wiring};
 use reach::Reach;
 pub use snapshot::Saver;
@@ -85,6 +87,7 @@ impl Files {
             let line = format!("{devices} virtio devices: a machine has {most} at most");
             return Err(StartError::Input(line));
         }
+        outputs::check(config, Beside::default())?;
         Ok(Self {
             contents: Contents::open(config)?,
             disks: OpenDisk::open_all(config)?,

@@ -12,7 +12,6 @@ mod socket;
 mod writer;
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use self::writer::Writer;
 use super::input::Typist;
 use crate::config::console::{ConsoleConfig, ConsoleEnd, PortName};
 use crate::host::{stdio, winsize};
-use crate::machine::StartError;
+use crate::machine::{StartError, outputs};
 
 /// The ports, with all that is open for them.
 pub struct Ports {
@@ -54,7 +53,7 @@ impl Ports {
             let end: Box<dyn PortEnd> = match end {
                 ConsoleEnd::Socket(path) => Box::new(switchboard.bind(path).map_err(refuse)?),
                 ConsoleEnd::File(path) => {
-                    let file = File::create(path).map_err(refuse)?;
+                    let file = outputs::create(path).map_err(refuse)?;
                     let writer = Writer::start(file, path.display().to_string());
                     let writer = writer.map_err(no_thread)?;
                     writers.push(writer.clone());
