@@ -39,7 +39,9 @@ struct Sample {
 }
 
 /// What is counted, as the host calls it; the first is the guest's own.
-const COUNTED: [&str; 4] = ["interrupts", "busy", "mmio", "rings"];
+const COUNTED: [&str; 4] = ["interrupts", BUSY, "mmio", "rings"];
+/// Milliseconds, which become microseconds for each request.
+const BUSY: &str = "busy";
 
 /// The table, and whether armlet is at least as fast in each cell.
 pub fn table(output: &str) -> Result<(String, bool), Error> {
@@ -75,7 +77,10 @@ pub fn table(output: &str) -> Result<(String, bool), Error> {
         for key in COUNTED {
             let both = Contender::BOTH.map(|who| samples.each(who, cell, key));
             let shown = match both {
-                [Some(ours), Some(theirs)] => format!("{ours:.2} : {theirs:.2}"),
+                [Some(ours), Some(theirs)] => {
+                    let digits = if key == BUSY { 0 } else { 2 };
+                    format!(" {ours:.digits$} : {theirs:.digits$}")
+                }
                 [None, _] | [_, None] => "-".to_owned(),
             };
             let _ = write!(text, "{shown:>16}");
@@ -204,8 +209,7 @@ impl Reading {
                 self.counters.get(&key).copied()
             };
             let value = counter("end")? - counter("begin")?;
-            // Milliseconds become microseconds.
-            let scale = if key == "busy" { 1000.0 } else { 1.0 };
+            let scale = if key == BUSY { 1000.0 } else { 1.0 };
             Some((key, value * scale / requests))
         };
         let sample = Sample {
@@ -265,7 +269,7 @@ mod tests {
         assert_eq!(words[..3], ["900", "600", "1.50"], "{text}");
         // 300 interrupts, one second of work and 2 exits among 600, 1800 or 1200, 200 requests.
         assert_eq!(words[3..6], ["0.50", ":", "1.50"], "{text}");
-        assert_eq!(words[6..9], ["1666.67", ":", "5000.00"], "{text}");
+        assert_eq!(words[6..9], ["1667", ":", "5000"], "{text}");
         assert_eq!(words[9..12], ["0.00", ":", "0.01"], "{text}");
         assert_eq!(words[12..], ["-"], "{text}");
         assert!(met);
