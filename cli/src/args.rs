@@ -138,7 +138,9 @@ pub struct Run {
     /// leaves and Ctrl-A h helps [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
-    /// A disk: path=FILE, and any of format=auto|raw|qcow2, readonly, serial=TEXT,
+    /// A disk: path=FILE, and any of format=auto|raw|qcow2, readonly, allow-backing=PATH (a file that
+    /// its backing files may be, or a directory below which they may be, beside its own; repeatable),
+    /// serial=TEXT,
     /// cache=writeback|direct|relaxed, discard=BOOL, iops=N, iops-burst=N, bw=SIZE, bw-burst=SIZE
     /// and queues=N, with commas between. Repeat it for more. A comma in a path is written twice;
     /// give the format where the guest is not to be trusted

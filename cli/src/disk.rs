@@ -80,6 +80,10 @@ pub struct Create {
     /// The format of the backing file
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     backing_format: Known,
+    /// A file that the backing file's own backing files may be, or a directory below which they may
+    /// be, beside its own. Repeatable
+    #[arg(long, value_name = "PATH")]
+    allow_backing: Vec<PathBuf>,
     /// The unit of allocation (qcow2), 512 to 2M
     #[arg(long, value_name = "SIZE", default_value = "64K")]
     cluster_size: String,
@@ -136,7 +140,8 @@ pub struct Convert {
     /// The unit of allocation of the new file (qcow2), 512 to 2M
     #[arg(long, value_name = "SIZE", default_value = "64K")]
     cluster_size: String,
-    /// A directory below which the image's backing files may be, beside its own
+    /// A file that the image's backing files may be, or a directory below which they may be, beside
+    /// its own. Repeatable
     #[arg(long, value_name = "PATH")]
     allow_backing: Vec<PathBuf>,
 }
@@ -155,6 +160,10 @@ pub struct Resize {
     /// Allows a smaller size, which loses what is beyond it
     #[arg(long)]
     shrink: bool,
+    /// A file that the image's backing files may be, or a directory below which they may be, beside
+    /// its own. Repeatable
+    #[arg(long, value_name = "PATH")]
+    allow_backing: Vec<PathBuf>,
 }
 
 /// What there is to say, and whether an image turned out to be bad.
@@ -210,6 +219,7 @@ fn run_create(create: Create) -> Result<Done, String> {
         format,
         backing,
         backing_format,
+        allow_backing,
         cluster_size,
     } = create;
     let given = given.as_deref().map(disk_size).transpose()?;
@@ -228,12 +238,12 @@ fn run_create(create: Create) -> Result<Done, String> {
             ..Layout::of_size(bytes)
         }),
         (New::Qcow2, Some(backing), given) => {
-            let layout = Layout::on(
-                &path,
-                backing.into_os_string(),
-                backing_format.into(),
-                given,
-            );
+            let options = Options {
+                format: backing_format.into(),
+                backing: Backing::SameTree(allow_backing),
+                ..Options::default()
+            };
+            let layout = Layout::on(&path, backing.into_os_string(), &options, given);
             NewImage::Qcow2(Layout {
                 cluster,
                 ..layout.map_err(|error| error.to_string())?
@@ -241,7 +251,29 @@ fn run_create(create: Create) -> Result<Done, String> {
         }
     };
     images::create(&path, &new).map_err(|error| error.to_string())?;
-    Ok(Done::well(String::new()))
+    Ok(Done::well(match new {
+        NewImage::Raw(_) => String::new(),
+        NewImage::Qcow2(_) => needed(&path),
+    }))
+}
+
+/// What has to be said each time the new image is used, if its backing files are elsewhere.
+fn needed(path: &Path) -> String {
+    let outside = images::outside(path, Format::Qcow2);
+    if outside.is_empty() {
+        return String::new();
+    }
+    let value = |path: &Path| path.display().to_string().replace(',', ",,");
+    let allowed = outside.iter().map(|directory| value(directory));
+    let allowed: Vec<String> = allowed
+        .map(|text| format!(",allow-backing={text}"))
+        .collect();
+    format!(
+        "its backing files are not below its directory, so that they have to be allowed: --disk \
+         path={}{}",
+        value(path),
+        allowed.concat()
+    )
 }
 
 fn run_info(about: &About) -> Result<Done, String> {
@@ -442,7 +474,12 @@ fn run_convert(convert: Convert) -> Result<Done, String> {
 
 fn run_resize(resize: &Resize) -> Result<Done, String> {
     let bytes = disk_size(&resize.size)?;
-    images::resize(&resize.path, resize.format.into(), bytes, resize.shrink)
+    let options = Options {
+        format: resize.format.into(),
+        backing: Backing::SameTree(resize.allow_backing.clone()),
+        ..Options::default()
+    };
+    images::resize(&resize.path, &options, bytes, resize.shrink)
         .map_err(|error| error.to_string())?;
     Ok(Done::well(String::new()))
 }
@@ -525,6 +562,32 @@ mod tests {
             "{done:?}"
         );
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn an_image_over_a_file_elsewhere_says_what_it_needs() {
+        let folder = images::testing::Folder::new("cli-disk-elsewhere").unwrap();
+        let [here, there] = ["here", "there"].map(|name| folder.join(name));
+        for directory in [&here, &there] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        let (base, top) = (there.join("base"), here.join("top"));
+        let (base, top, there) = (base.display(), top.display(), there.display());
+        disk(&format!("create {base} 1M")).unwrap();
+        let said = disk(&format!("create {top} --backing {base}"))
+            .unwrap()
+            .text;
+        let option = format!("--disk path={top},allow-backing={there}");
+        assert!(said.ends_with(&option), "{said}");
+        let refused = disk(&format!("resize {top} 2M")).unwrap_err();
+        assert!(
+            refused.contains(&format!("--allow-backing {there}")),
+            "{refused}"
+        );
+        disk(&format!("resize {top} 2M --allow-backing {there}")).unwrap();
+        let higher = format!("create {top}2 --backing {top}");
+        assert!(disk(&higher).unwrap_err().contains("--allow-backing"));
+        disk(&format!("{higher} --allow-backing {there}")).unwrap();
     }
 
     #[test]

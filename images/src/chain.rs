@@ -1,5 +1,6 @@
 //! Which files an image is made of, without opening it for use.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::Problem;
@@ -22,6 +23,26 @@ pub fn files(path: &Path, format: Format) -> Vec<PathBuf> {
         files.push(path);
     }
     files
+}
+
+/// The directories of those files of the image at `path` that are not below its own: what has to be
+/// [allowed](crate::Backing) for it to be opened.
+#[must_use]
+pub fn outside(path: &Path, format: Format) -> Vec<PathBuf> {
+    let Some(own) = open::own_directory(path) else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = Vec::new();
+    for file in files(path, format) {
+        if let Ok(real) = fs::canonicalize(file)
+            && let Some(directory) = real.parent()
+            && !directory.starts_with(&own)
+            && !found.iter().any(|known| directory.starts_with(known))
+        {
+            found.push(directory.to_owned());
+        }
+    }
+    found
 }
 
 /// The backing file of the image at `path`, and its format.
@@ -47,11 +68,9 @@ fn backing_of(path: &Path, format: Format) -> Result<Option<(PathBuf, Format)>, 
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use crate::qcow2::create::Layout;
     use crate::testing::Folder;
-    use crate::{NewImage, create};
+    use crate::{Backing, NewImage, create};
 
     use super::*;
 
@@ -61,7 +80,7 @@ mod tests {
         let [base, middle, top] = ["base", "middle", "top"].map(|name| folder.join(name));
         create(&base, &NewImage::Raw(1 << 20)).unwrap();
         for (overlay, backing) in [(&middle, "base"), (&top, "middle")] {
-            let layout = Layout::on(overlay, backing.into(), Format::Auto, None).unwrap();
+            let layout = Layout::on(overlay, backing.into(), &Options::default(), None).unwrap();
             create(overlay, &NewImage::Qcow2(layout)).unwrap();
         }
         assert_eq!(
@@ -75,5 +94,39 @@ mod tests {
         fs::copy(&top, &middle).unwrap();
         let list = files(&top, Format::Auto);
         assert_eq!(list.len(), MOST_IN_CHAIN + 1, "it names itself");
+    }
+
+    #[test]
+    fn what_has_to_be_allowed_is_told() {
+        let folder = Folder::new("chain-outside").unwrap();
+        let [near, far] = ["near", "far"].map(|name| folder.join(name));
+        for directory in [&near, &far] {
+            fs::create_dir_all(directory.join("below")).unwrap();
+        }
+        create(&far.join("below/base"), &NewImage::Raw(1 << 20)).unwrap();
+        let overlays = [
+            (far.join("middle"), "below/base", Vec::new()),
+            (
+                near.join("below/high"),
+                "../../far/middle",
+                vec![far.clone()],
+            ),
+            (near.join("top"), "below/high", vec![far.clone()]),
+        ];
+        for (overlay, backing, outside_it) in overlays {
+            let allowed = Options {
+                backing: Backing::SameTree(outside_it.clone()),
+                ..Options::default()
+            };
+            let layout = Layout::on(&overlay, backing.into(), &allowed, None).unwrap();
+            create(&overlay, &NewImage::Qcow2(layout)).unwrap();
+            assert_eq!(outside(&overlay, Format::Auto), outside_it, "{overlay:?}");
+            crate::open(&overlay, &allowed).unwrap();
+            if let [directory] = &outside_it[..] {
+                let refused = crate::open(&overlay, &Options::default()).unwrap_err();
+                let said = format!("allow-backing={}", directory.display());
+                assert!(refused.to_string().contains(&said), "{refused}");
+            }
+        }
     }
 }

@@ -52,22 +52,23 @@ fn fill(storage: &dyn Storage, new: &NewImage) -> Result<(), Problem> {
 
 impl Layout {
     /// A layout on top of a backing file, which is opened to see that it can be: its size, if none is
-    /// given, and its format.
+    /// given, and its format. The options are the backing file's: what it is, and where its own
+    /// backing files may be.
     ///
     /// # Errors
     /// What is wrong with the backing file.
     pub fn on(
         overlay: &Path,
         backing: OsString,
-        format: Format,
+        options: &Options,
         size: Option<u64>,
     ) -> Result<Self, ImageError> {
         let path = open::resolve(overlay, &backing).map_err(|problem| problem.of(overlay))?;
         let options = Options {
             readonly: true,
-            format,
-            ..Options::default()
+            ..options.clone()
         };
+        let format = options.format;
         let image = open(&path, &options)?;
         let opened = open::open_file(
             &path,

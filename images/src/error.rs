@@ -58,6 +58,18 @@ pub enum Problem {
     /// A backing file that may not be read.
     #[error("its backing file {0} is refused: {1}")]
     Backing(String, &'static str),
+    /// A backing file, not below the image's directory, that nobody allowed. The second is its own.
+    #[error(
+        "its backing file {file} is refused: it is not below the image's directory, and an image \
+         may not choose what else is read; allow-backing={directory} of a disk, or --allow-backing \
+         {directory} of 'armlet disk', allows it"
+    )]
+    Outside {
+        /// The file, as it is reached.
+        file: String,
+        /// The directory it is in.
+        directory: String,
+    },
     /// A backing file that cannot be opened.
     #[error("its backing file {0}")]
     BackingFile(Box<ImageError>),

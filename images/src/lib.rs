@@ -33,7 +33,7 @@ mod size;
 mod storage;
 pub mod testing;
 
-pub use chain::files;
+pub use chain::{files, outside};
 pub use convert::{Conversion, convert};
 pub use create::{NewImage, create};
 pub use error::{ImageError, Problem};

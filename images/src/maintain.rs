@@ -56,17 +56,13 @@ pub fn repair(path: &Path, format: Format) -> Result<Option<(Report, Report)>, I
     run().map_err(|problem: Problem| problem.of(path))
 }
 
-/// Gives the disk at `path` another size; a smaller one only with `shrink`, since that loses what is
-/// beyond it.
+/// Gives the disk at `path`, opened by `options`, another size; a smaller one only with `shrink`, since
+/// that loses what is beyond it.
 ///
 /// # Errors
 /// Why it cannot have it.
-pub fn resize(path: &Path, format: Format, size: u64, shrink: bool) -> Result<(), ImageError> {
-    let options = Options {
-        format,
-        ..Options::default()
-    };
-    let image = open(path, &options)?;
+pub fn resize(path: &Path, options: &Options, size: u64, shrink: bool) -> Result<(), ImageError> {
+    let image = open(path, options)?;
     if size < image.size() && !shrink {
         let line = format!(
             "the disk has {} bytes, and a smaller one loses what is beyond: give --shrink",

@@ -26,7 +26,9 @@ use crate::{host, lock};
 /// # Errors
 /// Whatever is wrong with the file or a backing file, in one line.
 pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Image>, ImageError> {
-    Chain::start(path, options).open(path, options)
+    let chain = Chain::start(path, options);
+    let mut chain = chain.map_err(|problem| problem.of(path))?;
+    chain.open(path, options)
 }
 
 /// A file of the host that is open and locked.
@@ -148,25 +150,30 @@ pub(crate) const MOST_IN_CHAIN: usize = 32;
 #[derive(Debug)]
 struct Chain {
     files: Vec<FileId>,
-    /// The directories below which backing files may be; all, if none.
+    /// The files that backing files may be, and the directories they may be below; all, if none.
     allowed: Option<Vec<PathBuf>>,
 }
 
 impl Chain {
-    fn start(path: &Path, options: &Options) -> Self {
+    fn start(path: &Path, options: &Options) -> Result<Self, Problem> {
         let allowed = match &options.backing {
             Backing::Anywhere => None,
             Backing::SameTree(more) => {
-                let own = fs::canonicalize(path).ok();
-                let own = own.and_then(|path| path.parent().map(Path::to_owned));
-                let more = more.iter().filter_map(|path| fs::canonicalize(path).ok());
-                Some(own.into_iter().chain(more).collect())
+                let more = more.iter().map(|path| {
+                    fs::canonicalize(path).map_err(|error| {
+                        let path = path.display();
+                        Problem::Wrong(format!("allow-backing={path}: cannot find it: {error}"))
+                    })
+                });
+                // If there is no such image, opening it says so.
+                let own = own_directory(path).into_iter().map(Ok);
+                Some(own.chain(more).collect::<Result<_, _>>()?)
             }
         };
-        Self {
+        Ok(Self {
             files: Vec::new(),
             allowed,
-        }
+        })
     }
 
     fn open(&mut self, path: &Path, options: &Options) -> Result<Arc<dyn Image>, ImageError> {
@@ -211,13 +218,12 @@ impl Chain {
             return Err(refused("that is one too many on top of each other"));
         }
         if let (Some(allowed), Ok(real)) = (&self.allowed, fs::canonicalize(&path))
-            && !allowed.iter().any(|directory| real.starts_with(directory))
+            && !allowed.iter().any(|place| real.starts_with(place))
         {
-            return Err(refused(
-                "it is not below the image's directory, and only such files may be read; move it \
-                 there, or make one image of both with 'armlet disk convert --allow-backing \
-                 DIRECTORY'",
-            ));
+            return Err(Problem::Outside {
+                file: path.display().to_string(),
+                directory: real.parent().unwrap_or(&real).display().to_string(),
+            });
         }
         if let Ok(meta) = fs::metadata(&path)
             && self.files.contains(&(meta.dev(), meta.ino()))
@@ -232,6 +238,12 @@ impl Chain {
         self.open(&path, &options)
             .map_err(|error| Problem::BackingFile(Box::new(error)))
     }
+}
+
+/// The directory that the image at `path` is really in, if it is there.
+pub(crate) fn own_directory(path: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(path).ok()?;
+    real.parent().map(Path::to_owned)
 }
 
 /// The format that an image gives its backing file.

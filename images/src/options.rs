@@ -72,7 +72,8 @@ pub enum Durability {
 /// anywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// Files below the directory of the image that was asked for, or below one of these.
+    /// Files below the directory of the image that was asked for, below one of these directories, or
+    /// one of these files.
     SameTree(Vec<PathBuf>),
     /// Every file.
     Anywhere,

@@ -216,13 +216,14 @@ fn backing_files_are_where_they_may_be() {
         refused(&path, &options, &["the path of a file"]);
     }
     let outside = directory.over("inner/b.qcow2", "../base.raw");
-    refused(&outside, &options, &["base.raw", "allowed"]);
+    refused(&outside, &options, &["base.raw", "allow-backing="]);
     symlink(directory.file("base.raw"), directory.file("inner/link")).unwrap();
     let linked = directory.over("inner/b.qcow2", "link");
-    refused(&linked, &options, &["allowed"]);
+    refused(&linked, &options, &["allow-backing="]);
     for backing in [
         Backing::Anywhere,
         Backing::SameTree(vec![directory.0.clone()]),
+        Backing::SameTree(vec![directory.file("base.raw")]),
     ] {
         let options = Options {
             backing,
@@ -230,6 +231,11 @@ fn backing_files_are_where_they_may_be() {
         };
         assert!(open(&outside, &options).is_ok());
     }
+    let nowhere = Options {
+        backing: Backing::SameTree(vec!["/no/such/place".into()]),
+        ..Options::default()
+    };
+    refused(&outside, &nowhere, &["allow-backing=/no/such/place: "]);
     let itself = directory.over("c.qcow2", "c.qcow2");
     refused(&itself, &options, &["itself on top"]);
     let (one, _two) = (directory.over("one", "two"), directory.over("two", "one"));

@@ -244,7 +244,7 @@ fn chains_and_snapshots_that_both_write_stay_equal() {
     our_check(&base);
     equal(&base, "qcow2", &raw);
     let middle = directory.file("middle.qcow2");
-    let layout = Layout::on(&middle, "base.qcow2".into(), Format::Auto, None).unwrap();
+    let layout = Layout::on(&middle, "base.qcow2".into(), &Options::default(), None).unwrap();
     create(&middle, &NewImage::Qcow2(layout)).unwrap();
     workload(&middle, &raw, &mut random, 60);
     let top = directory.file("top.qcow2");
@@ -342,15 +342,20 @@ fn resizes_are_understood() {
     let raw = directory.file("disk.raw");
     create(&raw, &NewImage::Raw(SIZE)).unwrap();
     workload(&image, &raw, &mut Random(3), 60);
-    images::resize(&image, Format::Auto, 80 << 20, false).unwrap();
-    images::resize(&raw, Format::Auto, 80 << 20, false).unwrap();
+    let auto = Options::default();
+    let as_raw = Options {
+        format: Format::Raw,
+        ..Options::default()
+    };
+    images::resize(&image, &auto, 80 << 20, false).unwrap();
+    images::resize(&raw, &auto, 80 << 20, false).unwrap();
     qemu_check(&image);
     equal(&image, "qcow2", &raw);
-    assert!(images::resize(&image, Format::Auto, 1 << 20, false).is_err());
-    images::resize(&image, Format::Auto, 1 << 20, true).unwrap();
-    images::resize(&image, Format::Auto, 3 << 20, false).unwrap();
-    images::resize(&raw, Format::Raw, 1 << 20, true).unwrap();
-    images::resize(&raw, Format::Raw, 3 << 20, false).unwrap();
+    assert!(images::resize(&image, &auto, 1 << 20, false).is_err());
+    images::resize(&image, &auto, 1 << 20, true).unwrap();
+    images::resize(&image, &auto, 3 << 20, false).unwrap();
+    images::resize(&raw, &as_raw, 1 << 20, true).unwrap();
+    images::resize(&raw, &as_raw, 3 << 20, false).unwrap();
     qemu_check(&image);
     equal(&image, "qcow2", &raw);
 }

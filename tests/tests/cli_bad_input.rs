@@ -422,6 +422,39 @@ fn disks_that_cannot_be() {
 }
 
 #[test]
+fn a_backing_file_elsewhere_has_to_be_allowed() {
+    let program = or_skip!("backing", armlet());
+    let scratch = Scratch::new("backing-elsewhere");
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    for directory in ["here", "there"] {
+        std::fs::create_dir_all(path(directory)).expect("a directory");
+    }
+    let (base, top, there) = (path("there/base"), path("here/top"), path("there"));
+    let allowed = format!("path={top},allow-backing={there}");
+    for (arguments, said) in [
+        (vec!["disk", "create", &base, "1M"], ""),
+        (vec!["disk", "create", &top, "--backing", &base], &allowed),
+    ] {
+        let made = run(&program, &arguments, LIMIT);
+        assert_eq!((made.status, made.stderr.as_str()), (Some(0), ""));
+        assert!(made.stdout.contains(said), "{made:?}");
+    }
+    let disk = format!("path={top}");
+    let named = ["--disk", &top, &base, "is refused", "allow-backing="];
+    arguments_refused("bad-backing", &["--disk", &disk], &named);
+    // The next mistake is told: there is none in the disk.
+    let arguments = ["--disk", &allowed, "--serial", "file:/no/such/log"];
+    arguments_refused("bad-backing", &arguments, &["/no/such/log"]);
+    let machine = "[[disk]]\npath = 'here/top'\nallow-backing = ['there']\n";
+    let machine = scratch.file("vm.toml", machine.as_bytes());
+    let arguments = [&machine, "--serial", "file:/no/such/log"];
+    arguments_refused("bad-backing", &arguments, &["/no/such/log"]);
+    let wrong = format!("{disk},allow-backing=/no/such/place");
+    let named = ["allow-backing=/no/such/place", "cannot find it"];
+    arguments_refused("bad-backing", &["--disk", &wrong], &named);
+}
+
+#[test]
 fn consoles_that_cannot_be() {
     let scratch = Scratch::new("bad-consoles");
     let file = scratch.file("precious", b"");

@@ -107,6 +107,7 @@ pub fn option_seeds() -> Vec<Vec<u8>> {
         "path=disk.img,format=raw,readonly",
         "path=a,,b,format=qcow2,readonly=false,serial=vol 1,cache=relaxed,discard=false",
         "path=x,iops=100,iops-burst=500,bw=20M,bw-burst=1G,queues=4,cache=direct",
+        "path=top,allow-backing=/a,allow-backing=b,,c",
         "path=,iops=0,,=,queues=65",
     ]
     .map(|text| text.as_bytes().to_vec())

@@ -24,6 +24,8 @@ pub struct DiskConfig {
     pub format: DiskFormat,
     /// Whether the guest may only read it.
     pub read_only: bool,
+    /// Files that its backing files may be, or directories they may be below, beside its own.
+    pub allow_backing: Vec<PathBuf>,
     /// What the guest finds as its serial number.
     pub serial: Option<DiskSerial>,
     /// How it uses the host's memory, and what a flush promises.
@@ -46,6 +48,7 @@ impl DiskConfig {
             path: path.into(),
             format: DiskFormat::Auto,
             read_only: false,
+            allow_backing: Vec::new(),
             serial: None,
             cache: Cache::Writeback,
             discard: true,
@@ -61,6 +64,7 @@ impl OptionList for DiskConfig {
         Key::path("path"),
         Key::value("format"),
         Key::flag("readonly"),
+        Key::paths("allow-backing"),
         Key::value("serial"),
         Key::value("cache"),
         Key::flag("discard"),
@@ -77,6 +81,7 @@ impl OptionList for DiskConfig {
         Ok(Self {
             format: options.value("format")?.unwrap_or(new.format),
             read_only: options.flag("readonly")?.unwrap_or(new.read_only),
+            allow_backing: options.paths("allow-backing")?,
             serial: options.value("serial")?,
             cache: options.value("cache")?.unwrap_or(new.cache),
             discard: options.flag("discard")?.unwrap_or(new.discard),
@@ -92,6 +97,7 @@ impl OptionList for DiskConfig {
             path,
             format,
             read_only,
+            allow_backing,
             serial,
             cache,
             discard,
@@ -103,6 +109,9 @@ impl OptionList for DiskConfig {
         options.put("path", path.display());
         options.put("format", format);
         options.put("readonly", read_only);
+        for path in allow_backing {
+            options.put("allow-backing", path.display());
+        }
         options.put_some("serial", serial.as_ref());
         options.put("cache", cache);
         options.put("discard", discard);
@@ -320,10 +329,11 @@ mod tests {
 
     #[test]
     fn everything_can_be_said() {
-        let text = "path=a,,b,format=qcow2,readonly=true,serial=vol 1,cache=relaxed,discard=false,\
+        let text = "path=a,,b,format=qcow2,readonly=true,allow-backing=/c,allow-backing=d,,e,serial=vol 1,cache=relaxed,discard=false,\
                     iops=100,iops-burst=500,bw=20M,bw-burst=1G,queues=4";
         let disk: DiskConfig = text.parse().unwrap();
         assert_eq!(disk.path, PathBuf::from("a,b"));
+        assert_eq!(disk.allow_backing[1], PathBuf::from("d,e"));
         let limit = disk.bandwidth.unwrap();
         assert_eq!(limit.rate.get(), 20 << 20);
         assert_eq!(limit.burst.map(NonZeroU64::get), Some(1 << 30));
@@ -343,6 +353,7 @@ mod tests {
             ("path=a,serial=123456789012345678901", "1 to 20 printable"),
             ("path=a,serial=ü", "printable ASCII"),
             ("path=a,iops=0", "iops=0: "),
+            ("path=a,allow-backing=", "allow-backing has no value"),
             ("path=a,iops-burst=9", "iops is missing"),
             ("path=a,bw=fast", "bw=fast: write a size"),
             ("path=a,queues=65", "1 to 64 queues"),
@@ -382,7 +393,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_as_the_same(
-            path in ".+", serial in prop::option::of("[ -~]{1,20}"), flags: [bool; 2],
+            path in ".+", allow in prop::collection::vec(".+", 0..3),
+            serial in prop::option::of("[ -~]{1,20}"), flags: [bool; 2],
             rates: [u32; 4], queues in 1_u16..=MAX_QUEUES,
         ) {
             let [iops, burst, bw, most] = rates.map(|rate| NonZeroU64::new(u64::from(rate) << 10));
@@ -390,6 +402,7 @@ mod tests {
             let disk = DiskConfig {
                 serial: serial.map(DiskSerial),
                 read_only: flags[0],
+                allow_backing: allow.into_iter().map(PathBuf::from).collect(),
                 discard: flags[1],
                 iops: limit(iops, burst),
                 bandwidth: limit(bw, most),

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A device that takes a list of options is a table with the same keys, `[rng]`, or several of them,
-//! `[[disk]]`. The file is read by hand from the parsed document rather than by `serde`: so an error
+//! `[[disk]]`. An option that may be repeated has a list of its values there, or one of them. The file is read by hand from the parsed document rather than by `serde`: so an error
 //! has the line and the key it is about, and the table of a device's keys is the only description
 //! of it. [`print`](super::print) writes what this reads.
 
@@ -298,12 +298,18 @@ impl Given<'_> {
         for (key, value) in in_order(table) {
             let here = |error| self.option_wrong(key.span().start, &error);
             let known = find(key.get_ref(), T::KEYS).map_err(here)?;
-            let text = self.option(known.kind, value.get_ref());
-            let text = text.ok_or_else(|| Wrong {
-                at: value.span().start,
-                what: format!("{}: {}: write {}", self.key, known.name, wanted(known.kind)),
-            })?;
-            options.add(known.name, text).map_err(here)?;
+            let list = match value.get_ref().as_array() {
+                Some(list) if known.kind == Kind::Paths => list.iter().collect(),
+                Some(_) | None => vec![value],
+            };
+            for value in list {
+                let text = self.option(known.kind, value.get_ref());
+                let text = text.ok_or_else(|| Wrong {
+                    at: value.span().start,
+                    what: format!("{}: {}: write {}", self.key, known.name, wanted(known.kind)),
+                })?;
+                options.add(*known, text).map_err(here)?;
+            }
         }
         T::read(&options).map_err(|error| {
             let about = error.key().and_then(|key| table.get_key_value(key));
@@ -316,7 +322,7 @@ impl Given<'_> {
         match kind {
             Kind::Flag => value.as_bool().map(|flag| flag.to_string()),
             Kind::Value => number(value).or_else(|| value.as_str().map(str::to_owned)),
-            Kind::Path => {
+            Kind::Path | Kind::Paths => {
                 let text = value.as_str()?;
                 // Nothing is no name, below a directory either.
                 let path = self.directory.join(text).into_os_string().into_string();
@@ -362,6 +368,7 @@ fn wanted(kind: Kind) -> &'static str {
     match kind {
         Kind::Value => "a text or a number",
         Kind::Path => "a text",
+        Kind::Paths => "a text, or a list of texts",
         Kind::Flag => "true or false",
     }
 }

@@ -2,7 +2,8 @@
 //! described on the command line, and by tables with the same keys in a machine file.
 //!
 //! Items are separated by commas; a comma that belongs to a value is written twice. A flag stands
-//! alone or has the value `true` or `false`.
+//! alone or has the value `true` or `false`. A key is given once, unless it takes several names of
+//! files: it is then repeated, and has a list in a machine file.
 //!
 //! To describe a device, write a plain struct and implement [`OptionList`] for it: the table of its
 //! keys, how it is read from [`Options`], and how it is written back. [`option_list!`](crate::option_list!) adds
@@ -10,6 +11,7 @@
 //! three. What is written is read as the same value again.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A key that a device knows.
@@ -28,6 +30,8 @@ pub enum Kind {
     Value,
     /// The name of a file or socket. In a machine file it is relative to that file.
     Path,
+    /// The names of files or directories, any number of them, as [`Kind::Path`].
+    Paths,
     /// Nothing, `true` or `false`.
     Flag,
 }
@@ -44,6 +48,13 @@ impl Key {
     #[must_use]
     pub const fn path(name: &'static str) -> Self {
         let kind = Kind::Path;
+        Self { name, kind }
+    }
+
+    /// A key with names of files, which may be repeated.
+    #[must_use]
+    pub const fn paths(name: &'static str) -> Self {
+        let kind = Kind::Paths;
         Self { name, kind }
     }
 
@@ -180,9 +191,11 @@ impl Options {
             let value = match (value, key.kind) {
                 (Some(value), _) => value,
                 (None, Kind::Flag) => "true",
-                (None, Kind::Value | Kind::Path) => return Err(OptionError::NoValue(key.name)),
+                (None, Kind::Value | Kind::Path | Kind::Paths) => {
+                    return Err(OptionError::NoValue(key.name));
+                }
             };
-            options.add(key.name, value.to_owned())?;
+            options.add(*key, value.to_owned())?;
         }
         Ok(options)
     }
@@ -190,12 +203,13 @@ impl Options {
     /// Adds an option that is known.
     ///
     /// # Errors
-    /// When it is there already.
-    pub fn add(&mut self, key: &'static str, value: String) -> Result<(), OptionError> {
-        if self.get(key).is_some() {
-            return Err(OptionError::Twice(key));
+    /// When it is there already, and may not be repeated.
+    pub fn add(&mut self, key: Key, value: String) -> Result<(), OptionError> {
+        let Key { name, kind } = key;
+        if self.get(name).is_some() && kind != Kind::Paths {
+            return Err(OptionError::Twice(name));
         }
-        self.0.push((key, value));
+        self.0.push((name, value));
         Ok(())
     }
 
@@ -216,6 +230,19 @@ impl Options {
     pub fn get(&self, key: &str) -> Option<&str> {
         let found = self.0.iter().find(|(name, _)| *name == key);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// The names of files of a key that may be repeated.
+    ///
+    /// # Errors
+    /// When one is empty.
+    pub fn paths(&self, key: &'static str) -> Result<Vec<PathBuf>, OptionError> {
+        let given = self.iter().filter(|(name, _)| *name == key);
+        let path = |(_, value): (_, &str)| match value {
+            "" => Err(OptionError::NoValue(key)),
+            value => Ok(value.into()),
+        };
+        given.map(path).collect()
     }
 
     /// A value, if it is given.
@@ -317,11 +344,12 @@ mod tests {
 
     use super::*;
 
-    const KEYS: [Key; 4] = [
+    const KEYS: [Key; 5] = [
         Key::path("path"),
         Key::value("size"),
         Key::flag("readonly"),
         Key::value("serial"),
+        Key::paths("allow"),
     ];
 
     fn parse(text: &str) -> Result<Options, OptionError> {
@@ -343,6 +371,17 @@ mod tests {
     }
 
     #[test]
+    fn names_of_files_may_be_repeated() {
+        let options = parse("allow=a,path=b,allow=c,,d").unwrap();
+        let allowed: [PathBuf; 2] = ["a".into(), "c,d".into()];
+        assert_eq!(options.paths("allow"), Ok(allowed.into()));
+        assert_eq!(parse("path=b").unwrap().paths("allow"), Ok(Vec::new()));
+        let empty = parse("allow=a,allow=").unwrap().paths("allow");
+        assert_eq!(empty, Err(OptionError::NoValue("allow")));
+        assert_eq!(refused("allow"), "allow has no value; write allow=...");
+    }
+
+    #[test]
     fn commas_are_doubled_in_values() {
         for (text, path) in [
             ("path=a,,b", "a,b"),
@@ -361,7 +400,7 @@ mod tests {
         for (text, said) in [
             (
                 "path=a,redonly",
-                "unknown option 'redonly'; choose from path, size, readonly, serial",
+                "unknown option 'redonly'; choose from path, size, readonly, serial, allow",
             ),
             ("path=a,path=b", "path is given twice"),
             ("path", "path has no value; write path=..."),
@@ -371,7 +410,7 @@ mod tests {
             ),
             (
                 "=1",
-                "unknown option ''; choose from path, size, readonly, serial",
+                "unknown option ''; choose from path, size, readonly, serial, allow",
             ),
         ] {
             assert_eq!(refused(text), said);
@@ -389,7 +428,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_as_the_same(values in prop::collection::vec(".*", 4)) {
+        fn what_is_written_is_read_as_the_same(values in prop::collection::vec(".*", KEYS.len())) {
             let mut options = Options::default();
             for (key, value) in KEYS.iter().zip(&values) {
                 options.put(key.name, value);

@@ -121,12 +121,7 @@ impl Printer {
     /// # Errors
     /// When it is no text.
     pub fn path(&mut self, key: &'static str, path: &Path) -> Result<(), NotText> {
-        let path = absolute(path);
-        let text = path.to_str().ok_or_else(|| NotText {
-            key,
-            path: path.clone(),
-        })?;
-        self.text(key, text);
+        self.text(key, path_text(key, path)?);
         Ok(())
     }
 
@@ -142,9 +137,20 @@ impl Printer {
     ) -> Result<(), NotText> {
         let (open, close) = if several { ("[[", "]]") } else { ("[", "]") };
         let _ = writeln!(self.0, "\n{open}{key}{close}");
-        for (option, value) in device.to_options().iter() {
+        let options = device.to_options();
+        let mut listed = "";
+        for (option, value) in options.iter() {
             let known = T::KEYS.iter().find(|known| known.name == option);
             match known.map_or(Kind::Value, |known| known.kind) {
+                // Whoever writes options writes all values of one together.
+                Kind::Paths if listed == option => {}
+                Kind::Paths => {
+                    listed = option;
+                    let all = options.iter().filter(|(name, _)| *name == option);
+                    let all = all.map(|(_, value)| path_text(option, Path::new(value)));
+                    let all: Vec<String> = all.collect::<Result<_, _>>()?;
+                    self.plain(option, all.to_toml_value());
+                }
                 Kind::Path => self.path(option, Path::new(value))?,
                 Kind::Flag => self.plain(option, value),
                 Kind::Value => match value.parse::<i64>() {
@@ -156,6 +162,15 @@ impl Printer {
         }
         Ok(())
     }
+}
+
+/// A file's name from the root, if it is a text.
+fn path_text(key: &'static str, path: &Path) -> Result<String, NotText> {
+    let path = absolute(path).into_os_string().into_string();
+    path.map_err(|path| NotText {
+        key,
+        path: path.into(),
+    })
 }
 
 /// From the root, as far as the host can say where it is.
@@ -242,10 +257,12 @@ mod tests {
         fn devices_are_written_and_read_back(
             path in "/.+", serial in prop::option::of("[ -~]{1,20}|0?[0-9]{1,19}"),
             read_only: bool, iops in prop::option::of(1_u64..),
+            allow in prop::collection::vec("/.+", 0..3),
         ) {
             let mut disk = DiskConfig::new(path);
             disk.serial = serial.map(|serial| serial.parse().unwrap());
             disk.read_only = read_only;
+            disk.allow_backing = allow.iter().map(|path| absolute(Path::new(path))).collect();
             disk.iops = iops.and_then(std::num::NonZeroU64::new).map(|rate| {
                 super::super::disk::Limit { rate, burst: None }
             });

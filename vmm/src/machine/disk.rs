@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use devices::clock::Monotonic;
 use devices::virtio::block::{Block, BlockConfig, Disk, DiskLimits, Shape};
-use images::{Durability, Extent, Format, Image, Options};
+use images::{Backing, Durability, Extent, Format, Image, Options};
 use memory::Pieces;
 
 use super::StartError;
@@ -48,6 +48,7 @@ impl OpenDisk {
             path,
             format: _,
             read_only: _,
+            allow_backing: _,
             serial,
             cache: _,
             discard,
@@ -102,6 +103,7 @@ fn options(config: &DiskConfig) -> Options {
         path: _,
         format,
         read_only,
+        allow_backing,
         serial: _,
         cache,
         discard,
@@ -124,6 +126,7 @@ fn options(config: &DiskConfig) -> Options {
         cache,
         durability,
         discard: *discard,
+        backing: Backing::SameTree(allow_backing.clone()),
         ..Options::default()
     }
 }

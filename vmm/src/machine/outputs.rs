@@ -203,7 +203,7 @@ mod tests {
 
     use images::qcow2::create::Layout;
     use images::testing::Folder;
-    use images::{Format, NewImage};
+    use images::{NewImage, Options};
 
     use crate::config::RawConfig;
 
@@ -221,7 +221,7 @@ mod tests {
             let base = folder.join("base");
             images::create(&base, &NewImage::Qcow2(Layout::of_size(1 << 20))).unwrap();
             let top = folder.join("top");
-            let layout = Layout::on(&top, "base".into(), Format::Qcow2, None).unwrap();
+            let layout = Layout::on(&top, "base".into(), &Options::default(), None).unwrap();
             images::create(&top, &NewImage::Qcow2(layout)).unwrap();
             Self(folder)
         }
@@ -336,7 +336,7 @@ mod tests {
     fn an_output_that_somebody_has_is_not_emptied() {
         let made = Made::new("locks");
         let raw = made.0.join("raw");
-        let disk = images::open(&raw, &images::Options::default()).unwrap();
+        let disk = images::open(&raw, &Options::default()).unwrap();
         let refused = create(&raw).unwrap_err();
         assert!(refused.to_string().contains("in use"), "{refused}");
         assert_eq!(fs::read(&raw).unwrap(), [7; 4096]);

@@ -135,6 +135,19 @@ fn devices_are_tables() {
 }
 
 #[test]
+fn names_that_may_be_repeated_are_a_list() {
+    for (text, wanted) in [
+        ("", &[][..]),
+        ("allow-backing = 'a'", &["/machines/a"]),
+        ("allow-backing = ['a,b', '/c']", &["/machines/a,b", "/c"]),
+    ] {
+        let disk = device_of(&format!("[[disk]]\npath = 'x'\n{text}")).unwrap();
+        let wanted: Vec<PathBuf> = wanted.iter().map(PathBuf::from).collect();
+        assert_eq!(disk.allow_backing, wanted, "{text}");
+    }
+}
+
+#[test]
 fn mistakes_in_devices_name_line_and_key() {
     for (text, said) in [
         ("disk = 5", "1: disk: write a table [[disk]] for each"),
@@ -150,6 +163,15 @@ fn mistakes_in_devices_name_line_and_key() {
         ),
         ("[[disk]]\npath = 1", "2: disk: path: write a text"),
         ("[[disk]]\npath = ''", "2: disk: path has no value"),
+        ("[[disk]]\npath = ['a']", "2: disk: path: write a text"),
+        (
+            "[[disk]]\npath = 'a'\nallow-backing = ['b',\n5]",
+            "4: disk: allow-backing: write a text, or a list",
+        ),
+        (
+            "[[disk]]\npath = 'a'\nallow-backing = ['']",
+            "3: disk: allow-backing has no value",
+        ),
         (
             "[[disk]]\npath = 'a'\n[[disk]]\niops = 1",
             "3: disk: path is missing",
