@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what a device is: [`VirtioDevice`] | here |
 //! | everything between a transport and a device | [`Core`], with `negotiation`, `queue`, `worker` |
+//! | when drivers hear of what is done, for devices that many requests wait for | [`Pace`] |
 //! | what the machine gives: memory, threads, bells | [`host`] |
 //! | transports | [`mmio`], [`pci`] |
 //! | devices | [`balloon`], [`block`], [`console`], [`entropy`] |
@@ -37,6 +38,7 @@ pub mod host;
 mod limit;
 pub mod mmio;
 mod negotiation;
+mod pace;
 pub mod pci;
 mod queue;
 pub mod spec;
@@ -56,6 +58,7 @@ pub use self::core::{Core, Parts};
 pub use host::{Bell, Doorbells, GuestRam, Interrupt, Workers};
 pub use limit::{Bucket, RateLimit};
 pub use negotiation::QueueConfig;
+pub use pace::Pace;
 pub use queue::{Chain, Head, Position, QueueHandle, RingFault};
 pub use spec::DeviceKind;
 pub use state::{BadVirtioState, DeviceState, QueueState, VirtioState};
@@ -119,6 +122,9 @@ pub enum Served {
     Idle,
     /// There may be more to do; it has done enough for once.
     Again,
+    /// `pop` has returned `None`, but it looks again after that time, without a kick; until then the
+    /// driver is not interrupted for what was given back.
+    Soon(Duration),
     /// It does nothing with what there is before that time is over (a limit, a failure of the host).
     After(Duration),
     /// It has nothing for what there is until somebody wakes the queue; kicks are not needed.

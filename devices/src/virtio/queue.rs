@@ -228,6 +228,24 @@ impl QueueHandle {
         }
     }
 
+    /// How many buffers wait to be taken. A driver may say anything: no more than there can be.
+    #[must_use]
+    pub fn waiting(&self) -> u16 {
+        self.lock().as_ref().map_or(0, |live| {
+            let (queue, memory) = (&live.queue, &*live.memory);
+            let available = queue.avail_idx(memory, Ordering::Acquire);
+            let waiting = available.map_or(0, |index| index.0.wrapping_sub(queue.next_avail()));
+            waiting.min(queue.size())
+        })
+    }
+
+    /// Whether the device may go on with what it does. If not, somebody waits for the end of this
+    /// turn.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        self.0.shared.may_serve()
+    }
+
     /// Undoes the last [`QueueHandle::pop`], if none came after it.
     pub fn put_back(&self, chain: Chain) {
         let Chain {

@@ -93,12 +93,15 @@ impl Station {
     fn serve(&self, queue: &QueueHandle) -> Next {
         queue.mute();
         let served = self.device.serve(queue);
-        queue.notify();
+        match served {
+            Served::Soon(_) => {}
+            Served::Idle | Served::Again | Served::After(_) | Served::Waiting => queue.notify(),
+        }
         match served {
             Served::Idle if queue.listen() => Next::Again,
             Served::Idle | Served::Waiting => Next::Sleep,
             Served::Again => Next::Again,
-            Served::After(time) => Next::After(time),
+            Served::Soon(time) | Served::After(time) => Next::After(time),
         }
     }
 }
