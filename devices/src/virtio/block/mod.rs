@@ -28,7 +28,7 @@ mod worker;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub use disk::{Disk, Shape};
 pub use limits::DiskLimits;
@@ -37,8 +37,8 @@ pub use state::BlockState;
 use self::limits::{Failures, Meter};
 use self::spec::feature;
 use super::{
-    Activation, BadVirtioState, ConfigSignal, DeviceKind, DeviceState, QueueHandle, QueueSpec,
-    Served, VirtioDevice,
+    Activation, BadVirtioState, ConfigSignal, DeviceKind, DeviceState, Pace, QueueHandle,
+    QueueSpec, Served, VirtioDevice,
 };
 use crate::clock::Monotonic;
 
@@ -68,6 +68,8 @@ pub struct Block {
     // State.
     limits: Meter,
     failures: Failures,
+    /// By queue: when the driver hears of what is done.
+    paces: Vec<Mutex<Pace>>,
     /// The features that the driver chose.
     features: AtomicU64,
     /// What the driver says of the write cache, if it may.
@@ -87,9 +89,11 @@ impl Block {
             max_size: QUEUE_SIZE,
             worker,
         };
+        let queues = (0..usize::from(queues.max(1))).map(spec);
         Self {
             serial,
-            queues: (0..usize::from(queues.max(1))).map(spec).collect(),
+            paces: queues.clone().map(|_| Mutex::default()).collect(),
+            queues: queues.collect(),
             disk,
             limits: Meter::new(limits, clock.now()),
             clock,
@@ -220,3 +224,5 @@ impl fmt::Debug for Block {
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;

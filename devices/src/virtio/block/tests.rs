@@ -15,14 +15,14 @@ use super::testing::MemoryDisk;
 use super::*;
 
 const HEADER: u64 = RAM_BASE + 0x1_0000;
-const DATA: u64 = RAM_BASE + 0x1_1000;
+pub const DATA: u64 = RAM_BASE + 0x1_1000;
 const STATUS: u64 = RAM_BASE + 0x1_8000;
 
 /// A driver's features in most tests.
-const USUAL: u64 = feature::FLUSH | feature::DISCARD | feature::WRITE_ZEROES;
+pub const USUAL: u64 = feature::FLUSH | feature::DISCARD | feature::WRITE_ZEROES;
 
-struct Fixture {
-    slot: MmioTransport,
+pub struct Fixture {
+    pub slot: MmioTransport,
     block: Arc<Block>,
     layout: Arc<Layout>,
     manual: Arc<Manual>,
@@ -30,8 +30,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(disk: &MemoryDisk, config: BlockConfig) -> Self {
-        let manual = Arc::new(Manual::default());
-        let block = Block::new(Box::new(disk.clone()), manual.clone(), config);
+        Self::of(Box::new(disk.clone()), Arc::default(), config)
+    }
+
+    pub fn of(disk: Box<dyn Disk>, manual: Arc<Manual>, config: BlockConfig) -> Self {
+        let block = Block::new(disk, manual.clone(), config);
         let block = Arc::new(block);
         let (ram, layout) = ram(64);
         let (_, line) = Recorder::wire();
@@ -45,7 +48,7 @@ impl Fixture {
         }
     }
 
-    fn drive(&self, features: u64) -> Guest<'_> {
+    pub fn drive(&self, features: u64) -> Guest<'_> {
         let registers = MmioRegisters(&self.slot);
         let driver = Driver::start(registers, &self.layout, features, &[64]);
         Guest {
@@ -62,13 +65,13 @@ impl Fixture {
     }
 }
 
-struct Guest<'a> {
+pub struct Guest<'a> {
     fixture: &'a Fixture,
-    driver: Driver<MmioRegisters<'a>>,
+    pub driver: Driver<MmioRegisters<'a>>,
 }
 
 impl Guest<'_> {
-    fn send(&mut self, kind: u32, sector: u64, data: &[Buffer]) {
+    pub fn send(&mut self, kind: u32, sector: u64, data: &[Buffer]) {
         let mut header = [0; 16];
         header[..4].copy_from_slice(&kind.to_le_bytes());
         header[8..].copy_from_slice(&sector.to_le_bytes());
@@ -104,7 +107,7 @@ impl Guest<'_> {
     }
 
     /// A discard's or a zeroing's segment.
-    fn segment(&self, first: u64, count: u32, flags: u32) -> Buffer {
+    pub fn segment(&self, first: u64, count: u32, flags: u32) -> Buffer {
         let number = u128::from(flags) << 96 | u128::from(count) << 64 | u128::from(first);
         self.put(DATA, &number.to_le_bytes());
         Buffer::Read(DATA, 16)
@@ -414,4 +417,52 @@ fn a_saved_disk_goes_on_with_one_of_the_same_size_only() {
     let refused = fixture.slot.core().restore(&saved).unwrap_err();
     let line = refused.to_string();
     assert!(line.contains("memory has 1 sectors"), "{line}");
+}
+
+#[test]
+fn who_keeps_many_requests_under_way_hears_of_several_at_once() {
+    let disk = MemoryDisk::new(numbered(8), false);
+    let fixture = Fixture::new(&disk, BlockConfig::default());
+    let mut guest = fixture.drive(USUAL);
+    let _ = guest.driver.registers.take_interrupts();
+    let (mut interrupts, mut done) = (0, 0);
+    for _ in 0..1000 {
+        guest.send(request::IN, 0, &[Buffer::Write(DATA, 512)]);
+        let next = fixture.slot.core().turn(0);
+        fixture.manual.pass(Duration::from_micros(10));
+        let heard = guest.driver.registers.take_interrupts().0;
+        assert_eq!(
+            heard,
+            next == Next::Sleep,
+            "it says so, or looks again soon"
+        );
+        assert!(heard || matches!(next, Next::After(_)));
+        interrupts += u32::from(heard);
+        done += guest.driver.used(0).len();
+    }
+    assert_eq!(done, 1000, "what is done is in the ring");
+    assert!(interrupts < 300, "{interrupts}");
+    // A flush is what its sender waits for.
+    guest.send(request::FLUSH, 0, &[]);
+    assert_eq!(fixture.slot.core().turn(0), Next::Sleep);
+    assert!(guest.driver.registers.take_interrupts().0);
+}
+
+#[test]
+fn a_disk_that_is_held_keeps_nothing_to_itself() {
+    let disk = MemoryDisk::new(numbered(8), false);
+    let fixture = Fixture::new(&disk, BlockConfig::default());
+    let mut guest = fixture.drive(USUAL);
+    for _ in 0..1000 {
+        guest.send(request::IN, 0, &[Buffer::Write(DATA, 512)]);
+        let next = fixture.slot.core().turn(0);
+        let heard = guest.driver.registers.take_interrupts().0;
+        if let Next::After(_) = next {
+            assert!(!heard);
+            fixture.slot.core().hold();
+            assert!(guest.driver.registers.take_interrupts().0);
+            return;
+        }
+    }
+    panic!("nothing was ever kept back");
 }

@@ -2,12 +2,14 @@
 //!
 //! Bytes go straight between the image and guest memory. A failure of the host ends one request
 //! and nothing else: the guest is told, the log has one line for each kind of failure, and the
-//! machine goes on.
+//! machine goes on. When the driver hears of what is done is [`Pace`]'s to say.
 
 use std::io;
+use std::ops::Range;
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::super::{Chain, QueueHandle, Served};
+use super::super::{Chain, Pace, QueueHandle, Served};
 use super::Block;
 use super::request::{
     MAX_DISCARD_SECTORS, MAX_ZEROES_SECTORS, Operation, Refusal, Request, Segment, parse, place,
@@ -15,17 +17,24 @@ use super::request::{
 };
 use super::spec::{SECTOR, Status, request};
 
-/// Requests in one go, before somebody may want the worker to stop.
+/// Requests in one turn, before somebody may want the worker to stop.
 const BATCH: usize = 64;
-/// Bytes after which a go ends.
+/// Bytes after which a turn ends, and time.
 const BATCH_BYTES: u64 = 4 << 20;
-/// How long a finished request may wait for others before the driver hears of it.
-const PATIENCE: Duration = Duration::from_micros(100);
+const TURN: Duration = Duration::from_millis(10);
+/// A request is done in parts that end at multiples of so many bytes of the disk, and given up
+/// between two of them when somebody wants the worker to stop: it is put back, and done again from
+/// its start. No harm comes of that, as nothing is promised of a request that is not finished.
+const PART: u64 = 4 << 20;
+/// As [`PART`], where no bytes move.
+const DISCARD_PART: u64 = 64 << 20;
 
 /// Why a request failed.
 enum Failure {
     Refused(Refusal),
     Host(io::Error),
+    /// It did not: somebody wants the worker to stop.
+    GivenUp,
 }
 
 impl From<Refusal> for Failure {
@@ -42,88 +51,125 @@ impl From<io::Error> for Failure {
 
 impl Block {
     pub(super) fn serve_queue(&self, queue: &QueueHandle) -> Served {
-        let mut told = self.clock.now();
-        let mut bytes = 0;
+        // There are no queues beside those that it has.
+        let Some(pace) = self.paces.get(usize::from(queue.index())) else {
+            return Served::Idle;
+        };
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = self.take_turn(queue, &mut pace);
+        match served {
+            Served::Soon(_) => {}
+            Served::Idle | Served::Again | Served::After(_) | Served::Waiting => {
+                pace.told(self.clock.now());
+            }
+        }
+        served
+    }
+
+    fn take_turn(&self, queue: &QueueHandle, pace: &mut Pace) -> Served {
+        let begin = self.clock.now();
+        let (mut now, mut bytes) = (begin, 0);
         for _ in 0..BATCH {
-            let now = self.clock.now();
-            if now.saturating_sub(told) > PATIENCE {
-                queue.notify();
-                told = now;
+            if bytes >= BATCH_BYTES || now.saturating_sub(begin) >= TURN {
+                break;
             }
             if let Some(wait) = self.limits.wait(now) {
                 return Served::After(wait);
             }
             let Some(chain) = queue.pop() else {
-                return Served::Idle;
+                return pace.rest(now).map_or(Served::Idle, Served::Soon);
             };
-            match parse(&chain) {
-                Ok(request) => bytes += self.answer(queue, chain, &request, now),
+            let request = match parse(&chain) {
+                Ok(request) => request,
                 Err(fault) => {
                     queue.fail(fault);
                     return Served::Idle;
                 }
-            }
-            if bytes >= BATCH_BYTES {
+            };
+            let count = self.weigh(&chain, &request);
+            self.limits.take(count, now);
+            bytes += count;
+            let outcome = self.perform(queue, &chain, &request.operation, request.status_at);
+            let Some((status, data)) = self.status(&request.operation, outcome) else {
+                queue.put_back(chain);
                 break;
+            };
+            finish(queue, chain, request.status_at, status, data);
+            now = self.clock.now();
+            pace.done(matches!(request.operation, Operation::Flush), now);
+            if pace.is_due(queue.waiting().into(), now) {
+                queue.notify();
+                pace.told(now);
             }
         }
         Served::Again
     }
 
-    /// Does what is asked for, and says how it went. How many bytes of data that was.
-    fn answer(&self, queue: &QueueHandle, chain: Chain, request: &Request, now: Duration) -> u64 {
-        let Request {
-            operation,
-            status_at,
-        } = request;
-        let bytes = match operation {
-            Operation::Read(_) => *status_at,
+    /// How many bytes of the disk a request reads or writes, zeros too.
+    fn weigh(&self, chain: &Chain, request: &Request) -> u64 {
+        match &request.operation {
+            Operation::Read(_) => request.status_at,
             Operation::Write(_, range) => range.end - range.start,
-            Operation::Flush
-            | Operation::Id
-            | Operation::Discard(_)
-            | Operation::WriteZeroes(_)
-            | Operation::Unknown(_) => 0,
-        };
-        self.limits.take(bytes, now);
-        let (status, data) = match self.perform(&chain, operation, *status_at) {
+            Operation::WriteZeroes(range) => {
+                let segments = zeroed(chain, range.clone(), self.sectors());
+                segments.map_or(0, |segments| {
+                    segments.iter().map(|segment| segment.len).sum()
+                })
+            }
+            Operation::Flush | Operation::Id | Operation::Discard(_) | Operation::Unknown(_) => 0,
+        }
+    }
+
+    /// What the driver is told, and how many bytes of data were written; nothing if the request was
+    /// given up.
+    fn status(
+        &self,
+        operation: &Operation,
+        outcome: Result<u64, Failure>,
+    ) -> Option<(Status, u64)> {
+        Some(match outcome {
             Ok(written) => (Status::Ok, written),
+            Err(Failure::GivenUp) => return None,
             Err(Failure::Refused(Refusal::Unsupported)) => (Status::Unsupported, 0),
             Err(Failure::Refused(Refusal::Wrong(why))) => {
-                tracing::debug!(
-                    disk = self.disk.name(),
-                    ?operation,
-                    why,
-                    "a request is wrong"
-                );
+                let disk = self.disk.name();
+                tracing::debug!(disk, ?operation, why, "a request is wrong");
                 (Status::IoError, 0)
             }
             Err(Failure::Host(error)) => {
                 self.failures.warn(self.disk.name(), operation, &error);
                 (Status::IoError, 0)
             }
-        };
-        // It was found to fit.
-        let _ = chain.writable.copy_from(*status_at, &[status.byte()]);
-        // The driver may rely on as many bytes from the start as it is told were written.
-        let written = if data == *status_at { data + 1 } else { data };
-        queue.push(chain.head, u32::try_from(written).unwrap_or(u32::MAX));
-        bytes
+        })
     }
 
     /// How many bytes of data it wrote to the buffer, from its start.
-    fn perform(&self, chain: &Chain, operation: &Operation, room: u64) -> Result<u64, Failure> {
+    fn perform(
+        &self,
+        queue: &QueueHandle,
+        chain: &Chain,
+        operation: &Operation,
+        room: u64,
+    ) -> Result<u64, Failure> {
         let sectors = self.sectors();
         match operation {
             Operation::Read(sector) => {
                 let at = place(*sector, room, sectors)?;
-                self.disk.read(at, &chain.writable, 0..room)?;
+                in_parts(queue, (at, room), PART, |part| {
+                    let range = part.at - at..part.at - at + part.len;
+                    self.disk.read(part.at, &chain.writable, range)
+                })?;
                 return Ok(room);
             }
             Operation::Write(sector, range) => {
                 self.check_writable()?;
-                let at = place(*sector, range.end - range.start, sectors)?;
-                self.disk.write(at, &chain.readable, range.clone())?;
+                let len = range.end - range.start;
+                let at = place(*sector, len, sectors)?;
+                in_parts(queue, (at, len), PART, |part| {
+                    let start = range.start + (part.at - at);
+                    let range = start..start + part.len;
+                    self.disk.write(part.at, &chain.readable, range)
+                })?;
                 self.write_through()?;
             }
             Operation::Flush => self.disk.flush()?,
@@ -135,16 +181,20 @@ impl Block {
                 }
                 let limits = (MAX_DISCARD_SECTORS, 0);
                 for segment in segments(&chain.readable, range.clone(), sectors, limits)? {
-                    self.disk.discard(segment.at, segment.len)?;
+                    let Segment { at, len, unmap: _ } = segment;
+                    in_parts(queue, (at, len), DISCARD_PART, |part| {
+                        self.disk.discard(part.at, part.len)
+                    })?;
                 }
                 self.write_through()?;
             }
             Operation::WriteZeroes(range) => {
                 self.check_writable()?;
-                let limits = (MAX_ZEROES_SECTORS, request::UNMAP);
-                for segment in segments(&chain.readable, range.clone(), sectors, limits)? {
+                for segment in zeroed(chain, range.clone(), sectors)? {
                     let Segment { at, len, unmap } = segment;
-                    self.disk.write_zeroes(at, len, unmap)?;
+                    in_parts(queue, (at, len), PART, |part| {
+                        self.disk.write_zeroes(part.at, part.len, unmap)
+                    })?;
                 }
                 self.write_through()?;
             }
@@ -181,5 +231,52 @@ impl Block {
     /// Sectors of the disk. What is left of its bytes behind the last is not the guest's.
     pub(super) fn sectors(&self) -> u64 {
         self.disk.size() / SECTOR
+    }
+}
+
+/// The segments of a request to zero.
+fn zeroed(chain: &Chain, range: Range<u64>, sectors: u64) -> Result<Vec<Segment>, Refusal> {
+    let limits = (MAX_ZEROES_SECTORS, request::UNMAP);
+    segments(&chain.readable, range, sectors, limits)
+}
+
+/// Writes the status, and gives the buffer back.
+fn finish(queue: &QueueHandle, chain: Chain, status_at: u64, status: Status, data: u64) {
+    // It was found to fit.
+    let _ = chain.writable.copy_from(status_at, &[status.byte()]);
+    // The driver may rely on as many bytes from the start as it is told were written.
+    let written = if data == status_at { data + 1 } else { data };
+    queue.push(chain.head, u32::try_from(written).unwrap_or(u32::MAX));
+}
+
+/// A part of a request: where on the disk, and bytes.
+struct Part {
+    at: u64,
+    len: u64,
+}
+
+/// Does what takes long in parts that end at multiples of `unit`, and gives it up between two of them
+/// when the device may not go on.
+fn in_parts(
+    queue: &QueueHandle,
+    (at, len): (u64, u64),
+    unit: u64,
+    mut each: impl FnMut(Part) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let mut done = 0;
+    loop {
+        let from = at + done;
+        let part = (unit - from % unit).min(len - done);
+        each(Part {
+            at: from,
+            len: part,
+        })?;
+        done += part;
+        if done == len {
+            return Ok(());
+        }
+        if !queue.may_go_on() {
+            return Err(Failure::GivenUp);
+        }
     }
 }
