@@ -68,7 +68,8 @@ fn findings(source: &Source) -> Vec<Finding> {
         let platform = words.find(|word| PLATFORM_WORDS.contains(word));
         if let Some(word) = platform.filter(|_| !allowed(&PLATFORMS, &source.path)) {
             let message = format!(
-                "{word}: platforms are told apart in hv-backend/src/lib.rs, vmm/src/host and images/src/host only"
+                "{word}: platforms are told apart only in {}",
+                PLATFORMS.map(|(beginning, _)| beginning).join(", ")
             );
             found.push(Finding {
                 place: place(),
