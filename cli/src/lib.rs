@@ -66,6 +66,15 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 }
 
 fn work_on_disk(work: disk::Disk) -> Result<u8, Failure> {
+    // Only a new file may be left half done: the others' order of writes is made for an end at any time.
+    let _watch = if work.makes_a_file() {
+        Some(watch(|signal, _| {
+            images::abandon();
+            signals::end_by(signal);
+        })?)
+    } else {
+        None
+    };
     let disk::Done { text, bad } = disk::run(work).map_err(|line| Failure(BAD_INPUT, line))?;
     if !text.is_empty() {
         show(&text)?;
@@ -143,9 +152,13 @@ fn run_machine(run: Run) -> Result<u8, Failure> {
             signals::end_by(signal);
         }
     };
-    let _watch = signals::Watch::start(told)
-        .map_err(|error| Failure(HOST_FAILED, format!("cannot watch for signals: {error}")))?;
+    let _watch = watch(told)?;
     report(machine.run()?)
+}
+
+fn watch(told: impl Fn(i32, Urgency) + Send + 'static) -> Result<signals::Watch, Failure> {
+    let failed = |error| Failure(HOST_FAILED, format!("cannot watch for signals: {error}"));
+    signals::Watch::start(told).map_err(failed)
 }
 
 /// The machine that flags and a file make together.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::create::new_file;
 use crate::error::{ImageError, Problem};
+use crate::fresh::new_file;
 use crate::image::{Extent, Image};
 use crate::open;
 use crate::options::{Durability, Options};

@@ -1,12 +1,10 @@
-//! New image files. A file appears under its name when it is complete, and never in the place of
-//! another.
+//! New image files.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{ImageError, Problem};
+use crate::fresh::new_file;
 use crate::open;
 use crate::options::{Durability, Format, Options};
 use crate::qcow2::create::Layout;
@@ -90,64 +88,5 @@ impl Layout {
             format: Some(format.to_owned()),
         });
         Ok(layout)
-    }
-}
-
-/// Makes a file under another name, and gives it its own when `fill` is done with it.
-pub(crate) fn new_file(
-    path: &Path,
-    fill: impl FnOnce(File) -> Result<(), Problem>,
-) -> Result<(), ImageError> {
-    let inner = || {
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(Problem::Exists);
-        }
-        let temporary = Temporary::new(path)?;
-        let file = temporary.open()?;
-        fill(file)?;
-        temporary.keep(path)
-    };
-    inner().map_err(|problem| problem.of(path))
-}
-
-/// A file that is removed unless it is kept.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(path: &Path) -> Result<Self, Problem> {
-        let Some(name) = path.file_name() else {
-            return Err(Problem::Wrong("this is no name for a file".into()));
-        };
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".armlet-{}", std::process::id()));
-        Ok(Self(path.with_file_name(hidden)))
-    }
-
-    fn open(&self) -> Result<File, Problem> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&self.0);
-        opened.map_err(Problem::host("make it"))
-    }
-
-    /// Gives the file its name, unless that is taken by now.
-    fn keep(self, path: &Path) -> Result<(), Problem> {
-        let linked = fs::hard_link(&self.0, path);
-        match linked {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Problem::Exists),
-            // Not every file system has links; a rename is all that is left then.
-            Err(_) => fs::rename(&self.0, path).map_err(Problem::host("give it its name")),
-        }
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // It was kept, or this is all that can be done.
-        let _ = fs::remove_file(&self.0);
     }
 }

@@ -2,9 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, Mode, OFlags, StatxFlags, fallocate, linkat, open, statx,
+};
 
 /// Whether the page cache is left out by opening a file with `O_DIRECT`, after which places, lengths
 /// and memory have to be aligned.
@@ -67,6 +71,27 @@ fn possible(done: rustix::io::Result<()>) -> io::Result<bool> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A new file in this directory that has no name yet, and is gone with whoever has it open; none where
+/// the file system has no such files, or the name could not be given later.
+pub fn unnamed_file(directory: &Path) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = open(directory, flags, Mode::from_raw_mode(0o666)).ok()?;
+    // Names are given by way of /proc, which not every container has.
+    fs::metadata(own_name(file.as_fd())).ok()?;
+    Some(file.into())
+}
+
+/// Gives an unnamed file its name, if that is free.
+pub fn give_name(file: &File, path: &Path) -> io::Result<()> {
+    let from = own_name(file.as_fd());
+    Ok(linkat(CWD, from, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// The name by which this process reaches what it has open.
+fn own_name(file: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// A flush as for ordinary files.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_nocache, fsync};
 
@@ -37,6 +38,16 @@ pub fn punch(_file: &File, _at: u64, _len: u64) -> io::Result<bool> {
 /// Makes a range read as zeroes without writing them. Whether that can be done here.
 pub fn zero(_file: &File, _at: u64, _len: u64) -> io::Result<bool> {
     Ok(false)
+}
+
+/// A new file that has no name yet: there are none.
+pub fn unnamed_file(_directory: &Path) -> Option<File> {
+    None
+}
+
+/// Gives an unnamed file its name: there are none.
+pub fn give_name(_file: &File, _path: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A flush as for ordinary files: into the drive, but not out of its cache.
