@@ -298,6 +298,24 @@ fn a_device_tree_dump_over_the_kernel() {
 }
 
 #[test]
+fn a_machine_file_that_is_no_file() {
+    let scratch = Scratch::new("odd-machine-file");
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let (pipe, directory, device) = (path("p.toml"), path("d.toml"), path("z.toml"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    std::fs::create_dir_all(&directory).expect("a directory");
+    std::os::unix::fs::symlink("/dev/zero", &device).expect("a link");
+    for (path, named) in [
+        (&pipe, "a pipe"),
+        (&directory, "a directory"),
+        (&device, "a device"),
+    ] {
+        arguments_refused("machine-file", &[path], &[path, named, "a regular file"]);
+    }
+}
+
+#[test]
 fn an_output_over_a_file_of_the_machine_s_own() {
     let scratch = Scratch::new("output-over-input");
     let kernel = scratch.file("kernel", &good_image());

@@ -14,12 +14,14 @@
 //! of it. [`print`](super::print) writes what this reads.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustix::fs::OFlags;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -94,6 +96,9 @@ pub enum FileError {
     /// It cannot be read.
     #[error("{}: cannot read the machine file: {}", .0.display(), .1)]
     Read(PathBuf, std::io::Error),
+    /// It is something else than a file.
+    #[error("{}: this is {}; a machine file is a regular file", .0.display(), .1)]
+    Kind(PathBuf, &'static str),
     /// It is no text, or too long.
     #[error("{}: no machine file: {}", .0.display(), .1)]
     NoText(PathBuf, &'static str),
@@ -115,9 +120,19 @@ pub enum FileError {
 /// When it cannot be read, or a line is wrong.
 pub fn read(path: &Path) -> Result<Settings, FileError> {
     let failed = |error| FileError::Read(path.to_owned(), error);
+    let check = |metadata: &Metadata| match kind(metadata) {
+        None => Ok(()),
+        Some(what) => Err(FileError::Kind(path.to_owned(), what)),
+    };
+    // Opening a device may do something, and opening a pipe waits for its other end.
+    check(&std::fs::metadata(path).map_err(failed)?)?;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(failed)?;
+    // It may be another by now.
+    check(&file.metadata().map_err(failed)?)?;
     let mut bytes = Vec::new();
-    // One byte more shows that it is too long; a device may have no end.
-    let file = File::open(path).map_err(failed)?;
+    // One byte more shows that it is too long.
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
@@ -127,6 +142,22 @@ pub fn read(path: &Path) -> Result<Settings, FileError> {
     }
     let text = String::from_utf8(bytes).map_err(|_| no_text("it is not UTF-8"))?;
     parse(&text, path)
+}
+
+/// What it is, if it is no regular file.
+fn kind(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a pipe")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
 }
 
 /// Reads the text of the machine file at `path`.

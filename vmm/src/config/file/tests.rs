@@ -193,12 +193,21 @@ fn files_that_are_none_are_refused() {
     };
     assert!(refused(b"kernel = '\xff'").ends_with("it is not UTF-8"));
     assert!(refused(&vec![b'#'; (1 << 20) + 1]).ends_with("longer than 1 MiB"));
-    assert!(
-        read(&folder)
-            .unwrap_err()
-            .to_string()
-            .contains("cannot read")
-    );
+    let (pipe, socket, device) = (folder.join("p"), folder.join("s"), folder.join("d"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
+    for (path, said) in [
+        (&folder, "this is a directory; a machine file is a regular"),
+        (&pipe, "this is a pipe;"),
+        (&socket, "this is a socket;"),
+        (&device, "this is a device;"),
+    ] {
+        let line = read(path).unwrap_err().to_string();
+        let start = format!("{}: {said}", path.display());
+        assert!(line.starts_with(&start), "{line}");
+    }
     assert!(
         read(&folder.join("none"))
             .unwrap_err()
