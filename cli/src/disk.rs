@@ -55,7 +55,7 @@ impl From<Known> for Format {
 }
 
 /// The format of a new image.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum New {
     /// The disk's bytes as they are
     Raw,
@@ -222,6 +222,37 @@ fn disk_size(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
+/// Names of formats that end the names of files, and what they are for programs that go by names.
+const SUFFIXES: [(&str, Option<New>); 8] = [
+    ("raw", Some(New::Raw)),
+    ("qcow2", Some(New::Qcow2)),
+    ("qed", None),
+    ("vdi", None),
+    ("vhd", None),
+    ("vhdx", None),
+    ("vmdk", None),
+    ("vpc", None),
+];
+
+/// Refuses a name for a new file that says another format than it has.
+fn refuse_name(path: &Path, format: New) -> Result<(), String> {
+    let suffix = path.extension().and_then(|suffix| suffix.to_str());
+    let suffix = suffix.unwrap_or_default().to_ascii_lowercase();
+    let known = SUFFIXES.iter().find(|(name, _)| *name == suffix);
+    let path = path.display();
+    match known {
+        None => Ok(()),
+        Some((_, Some(named))) if *named == format => Ok(()),
+        Some((name, Some(_))) => Err(format!(
+            "{path}: the name says {name}; add --format {name}, or give another name"
+        )),
+        Some((name, None)) => Err(format!(
+            "{path}: the name says {name}, which is not supported; give another name, for a new \
+             file that is raw or qcow2"
+        )),
+    }
+}
+
 fn run_create(create: Create) -> Result<Done, String> {
     let Create {
         path,
@@ -232,6 +263,7 @@ fn run_create(create: Create) -> Result<Done, String> {
         allow_backing,
         cluster_size,
     } = create;
+    refuse_name(&path, format)?;
     let given = given.as_deref().map(disk_size).transpose()?;
     let cluster = size("--cluster-size", &cluster_size)?;
     let new = match (format, backing, given) {
@@ -455,6 +487,7 @@ fn verdict(path: &Path, left: &Report, repaired: bool) -> String {
 
 fn run_convert(convert: Convert) -> Result<Done, String> {
     let cluster = size("--cluster-size", &convert.cluster_size)?;
+    refuse_name(&convert.to, convert.format)?;
     let conversion = match convert.format {
         New::Raw if convert.compress => {
             return Err("--compress: a raw disk cannot be compressed".into());

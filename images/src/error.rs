@@ -39,12 +39,12 @@ pub enum Problem {
     BeingWritten(String),
     /// An image of another program.
     #[error(
-        "this looks like {0}, which is not supported; convert it with qemu-img, or give format=raw \
-         if it is a raw disk"
+        "this looks like {0}, which is not supported; convert it with qemu-img, or give the format \
+         raw if it is a raw disk"
     )]
     Foreign(&'static str),
     /// Not the format that was asked for.
-    #[error("this is no qcow2 image; give format=raw or format=auto")]
+    #[error("this is no qcow2 image; give the format raw or auto instead")]
     NotQcow2,
     /// A part of the format that is not supported.
     #[error("this image has {0}, which is not supported; {1}")]

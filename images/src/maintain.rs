@@ -1,7 +1,10 @@
 //! Looking after image files: check, repair, resize.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
+use crate::chain;
 use crate::error::{ImageError, Problem};
 use crate::open;
 use crate::options::{Format, Options};
@@ -24,10 +27,27 @@ pub fn check(path: &Path, format: Format) -> Result<Option<Report>, ImageError> 
             return Ok(None);
         }
         let header = Header::read(&*opened.storage)?;
+        refuse_itself(path, opened.id, &header)?;
         let report = crate::qcow2::check::check(&*opened.storage, &header);
         report.map(Some).map_err(Problem::host("check it"))
     };
     run().map_err(|problem: Problem| problem.of(path))
+}
+
+/// Refuses an image that is its own backing file, if need be by way of others.
+fn refuse_itself(path: &Path, id: open::FileId, header: &Header) -> Result<(), Problem> {
+    let files = chain::files(path, Format::Qcow2);
+    let is_this = |file: &&PathBuf| {
+        let meta = fs::metadata(file);
+        meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == id)
+    };
+    match (&header.backing, files.iter().skip(1).find(is_this)) {
+        (Some(backing), Some(_)) => {
+            let name = backing.name.to_string_lossy().into_owned();
+            Err(Problem::Backing(name, open::ON_ITSELF))
+        }
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 /// Mends the image at `path`: what was wrong, and what still is. Nothing if it is raw.

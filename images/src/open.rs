@@ -65,7 +65,7 @@ pub(crate) fn open_file(path: &Path, options: &Options) -> Result<Opened, Proble
     if direct {
         host::bypass_cache(&file).map_err(Problem::NoDirect)?;
         if host::DIRECT_IS_ALIGNED {
-            cached = Some(open_flags(path, options, 0)?);
+            cached = Some(reopen(&file, path, options)?);
         }
     }
     let durability = (options.cache != Cache::Unsafe).then_some(options.durability);
@@ -73,6 +73,21 @@ pub(crate) fn open_file(path: &Path, options: &Options) -> Result<Opened, Proble
         storage: Arc::new(FileStorage::new(file, cached, durability)),
         id: (meta.dev(), meta.ino()),
     })
+}
+
+/// Opens the file again, with the page cache; not another that has its name by now.
+fn reopen(file: &File, path: &Path, options: &Options) -> Result<File, Problem> {
+    let own_name = host::own_name(file).filter(|name| name.exists());
+    let again = open_flags(own_name.as_deref().unwrap_or(path), options, 0)?;
+    let id = |file: &File| {
+        let meta = file.metadata().map_err(Problem::host("look at it"))?;
+        Ok::<FileId, Problem>((meta.dev(), meta.ino()))
+    };
+    if id(&again)? != id(file)? {
+        let other = std::io::Error::other("its name is another file's by now");
+        return Err(Problem::Host("open it again", other));
+    }
+    Ok(again)
 }
 
 fn open_flags(path: &Path, options: &Options, flags: i32) -> Result<File, Problem> {
@@ -145,6 +160,10 @@ pub fn open_qcow2(
 
 /// The most images on top of each other.
 pub(crate) const MOST_IN_CHAIN: usize = 32;
+
+/// What is wrong with a backing file that is there already, higher up.
+pub(crate) const ON_ITSELF: &str = "it is this image itself, or on top of it, so that neither has an \
+                                    end; 'qemu-img rebase -u' names another";
 
 /// The files of an image, from the one that was asked for to the one being opened.
 #[derive(Debug)]
@@ -228,7 +247,7 @@ impl Chain {
         if let Ok(meta) = fs::metadata(&path)
             && self.files.contains(&(meta.dev(), meta.ino()))
         {
-            return Err(refused("it is itself on top of this image"));
+            return Err(refused(ON_ITSELF));
         }
         let options = Options {
             readonly: true,
@@ -269,4 +288,30 @@ pub(crate) fn resolve(overlay: &Path, name: &OsStr) -> Result<PathBuf, Problem> 
     }
     let directory = overlay.parent().unwrap_or_else(|| Path::new(""));
     Ok(directory.join(Path::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Folder;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_not_taken_for_another_of_its_name() {
+        let folder = Folder::new("reopen").unwrap();
+        let (path, other) = (folder.join("disk"), folder.join("other"));
+        fs::write(&path, b"this").unwrap();
+        fs::write(&other, b"that").unwrap();
+        let options = Options {
+            readonly: true,
+            ..Options::default()
+        };
+        let file = File::open(&path).unwrap();
+        fs::rename(&other, &path).unwrap();
+        match reopen(&file, &path, &options) {
+            Ok(again) => assert_eq!(std::io::read_to_string(again).unwrap(), "this"),
+            // Where a file is reached by its name only.
+            Err(problem) => assert!(problem.to_string().contains("another file's"), "{problem}"),
+        }
+    }
 }

@@ -82,7 +82,7 @@ fn what_is_no_disk_is_refused() {
     refused(&pipe, &options, &["a pipe"]);
     let foreign = directory.file("foreign");
     fs::write(&foreign, b"KDMV and so on").unwrap();
-    refused(&foreign, &options, &["VMDK", "format=raw"]);
+    refused(&foreign, &options, &["VMDK", "the format raw"]);
     let raw = Options {
         format: Format::Raw,
         ..Options::default()
@@ -237,9 +237,13 @@ fn backing_files_are_where_they_may_be() {
     };
     refused(&outside, &nowhere, &["allow-backing=/no/such/place: "]);
     let itself = directory.over("c.qcow2", "c.qcow2");
-    refused(&itself, &options, &["itself on top"]);
+    refused(&itself, &options, &["this image itself"]);
     let (one, _two) = (directory.over("one", "two"), directory.over("two", "one"));
-    refused(&one, &options, &["itself on top"]);
+    refused(&one, &options, &["this image itself"]);
+    for path in [&itself, &one] {
+        let line = images::check(path, Format::Auto).unwrap_err().to_string();
+        assert!(line.contains("this image itself"), "{line}");
+    }
     for n in 0..40 {
         directory.over(&format!("deep{n}"), &format!("deep{}", n + 1));
     }

@@ -427,6 +427,10 @@ fn disks_that_cannot_be() {
         (vec!["serial=1"], vec!["--disk", "path is missing"]),
         (vec!["path=a,sound=on"], vec!["unknown option 'sound'"]),
         (vec!["path=a,bw=fast"], vec!["bw=fast", "write a size"]),
+        (
+            vec!["path=a,iops=x"],
+            vec!["iops=x", "operations per second"],
+        ),
         (vec![&twice, &twice], vec!["a disk can be given once"]),
         (
             vec![&format!("{twice},format=qcow2")],
@@ -460,7 +464,21 @@ fn a_backing_file_elsewhere_has_to_be_allowed() {
     let disk = format!("path={top}");
     let named = ["--disk", &top, &base, "is refused", "allow-backing="];
     arguments_refused("bad-backing", &["--disk", &disk], &named);
-    // The next mistake is told: there is none in the disk.
+    let lower = format!("path={base}");
+    let named = [&*lower, "a backing file of", &top, "readonly"];
+    let both = ["--disk", &lower, "--disk", &allowed];
+    arguments_refused("bad-backing", &both, &named);
+    // The next mistake is told: there is none in the disks.
+    let lower = format!("path={base},readonly");
+    let arguments = [
+        "--disk",
+        &lower,
+        "--disk",
+        &allowed,
+        "--serial",
+        "file:/no/log",
+    ];
+    arguments_refused("bad-backing", &arguments, &["/no/log"]);
     let arguments = ["--disk", &allowed, "--serial", "file:/no/such/log"];
     arguments_refused("bad-backing", &arguments, &["/no/such/log"]);
     let machine = "[[disk]]\npath = 'here/top'\nallow-backing = ['there']\n";

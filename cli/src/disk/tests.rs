@@ -114,6 +114,19 @@ fn what_cannot_be_done_is_said_in_one_line() {
         ("create x 1M --cluster-size 3K", "power of two"),
         ("create x --backing /nowhere/y", "no such file"),
         ("create x 1M --backing y --format raw", "no backing file"),
+        (
+            "create x.vmdk 1M",
+            "x.vmdk: the name says vmdk, which is not",
+        ),
+        (
+            "create x.RAW 1M",
+            "x.RAW: the name says raw; add --format raw",
+        ),
+        ("convert /tmp/x y.qcow2 --format raw", "add --format qcow2"),
+        (
+            "info Cargo.toml --format qcow2",
+            "give the format raw or auto",
+        ),
         ("info /nowhere/x", "no such file"),
         ("check /tmp", "a directory"),
         ("resize /dev/null 1M", "a character device"),

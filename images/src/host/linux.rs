@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -79,19 +79,21 @@ pub fn unnamed_file(directory: &Path) -> Option<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = open(directory, flags, Mode::from_raw_mode(0o666)).ok()?;
     // Names are given by way of /proc, which not every container has.
-    fs::metadata(own_name(file.as_fd())).ok()?;
-    Some(file.into())
+    let file = File::from(file);
+    fs::metadata(own_name(&file)?).ok()?;
+    Some(file)
 }
 
 /// Gives an unnamed file its name, if that is free.
 pub fn give_name(file: &File, path: &Path) -> io::Result<()> {
-    let from = own_name(file.as_fd());
+    let from = own_name(file).ok_or(io::ErrorKind::Unsupported)?;
     Ok(linkat(CWD, from, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// The name by which this process reaches what it has open.
-fn own_name(file: BorrowedFd<'_>) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+/// The name by which this process reaches what it has open, whatever other names that has; there
+/// may be no /proc to have it.
+pub fn own_name(file: &File) -> Option<PathBuf> {
+    Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into())
 }
 
 /// A flush as for ordinary files.

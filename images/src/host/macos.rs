@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, fcntl_nocache, fsync};
 
@@ -48,6 +48,11 @@ pub fn unnamed_file(_directory: &Path) -> Option<File> {
 /// Gives an unnamed file its name: there are none.
 pub fn give_name(_file: &File, _path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The name by which this process reaches what it has open: there is none.
+pub fn own_name(_file: &File) -> Option<PathBuf> {
+    None
 }
 
 /// A flush as for ordinary files: into the drive, but not out of its cache.

@@ -77,7 +77,10 @@ impl OptionList for DiskConfig {
 
     fn read(options: &Options) -> Result<Self, OptionError> {
         let new = Self::new(options.required::<PathBuf>("path")?);
-        let operations = |key| options.value::<NonZeroU64>(key);
+        let operations = |key| {
+            let rate = options.value::<Operations>(key)?;
+            Ok::<_, OptionError>(rate.map(|rate| rate.0))
+        };
         Ok(Self {
             format: options.value("format")?.unwrap_or(new.format),
             read_only: options.flag("readonly")?.unwrap_or(new.read_only),
@@ -273,6 +276,18 @@ pub(super) fn bandwidth(options: &Options) -> Result<Option<Limit>, OptionError>
     limit("bw", size("bw")?, size("bw-burst")?)
 }
 
+/// Operations per second.
+struct Operations(NonZeroU64);
+
+impl FromStr for Operations {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let rate = text.parse().ok().map(Self);
+        rate.ok_or("write how many operations per second, at least 1, such as 500")
+    }
+}
+
 /// A size that is not zero.
 struct NonZeroSize(NonZeroU64);
 
@@ -282,7 +297,7 @@ impl FromStr for NonZeroSize {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let size = text.parse::<ByteSize>().ok();
         let size = size.and_then(|size| NonZeroU64::new(size.0)).map(Self);
-        size.ok_or("write a size that is not zero, like 512K, 20M or 1GiB")
+        size.ok_or("write a size, how many bytes per second, that is not zero: 512K, 20M or 1GiB")
     }
 }
 
@@ -352,7 +367,15 @@ mod tests {
             ("path=a,cache=none", "choose writeback, direct or relaxed"),
             ("path=a,serial=123456789012345678901", "1 to 20 printable"),
             ("path=a,serial=ü", "printable ASCII"),
-            ("path=a,iops=0", "iops=0: "),
+            (
+                "path=a,iops=0",
+                "iops=0: write how many operations per second",
+            ),
+            ("path=a,iops=1.5", "at least 1, such as 500"),
+            (
+                "path=a,iops=1,iops-burst=1k",
+                "iops-burst=1k: write how many",
+            ),
             ("path=a,allow-backing=", "allow-backing has no value"),
             ("path=a,iops-burst=9", "iops is missing"),
             ("path=a,bw=fast", "bw=fast: write a size"),

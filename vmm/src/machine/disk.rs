@@ -8,7 +8,8 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devices::clock::Monotonic;
@@ -39,6 +40,7 @@ impl OpenDisk {
     pub fn open_all(config: &MachineConfig) -> Result<Vec<Self>, StartError> {
         let MachineConfig { disks, cpus, .. } = config;
         refuse_same(disks).map_err(|error| StartError::Input(error.to_string()))?;
+        refuse_below(disks)?;
         let open = |disk| Self::open(disk, cpus.get());
         disks.iter().map(open).collect()
     }
@@ -90,6 +92,30 @@ impl OpenDisk {
             tracing::error!(disk, %error, "what the guest wrote last may not last");
         }
     }
+}
+
+/// Refuses a disk that is written and is below another: the upper one would find it changed. Locks
+/// would refuse it too, but as if somebody else used it.
+fn refuse_below(disks: &[DiskConfig]) -> Result<(), StartError> {
+    let id = |path: &Path| {
+        let metadata = std::fs::metadata(path);
+        metadata.ok().map(|found| (found.dev(), found.ino()))
+    };
+    for upper in disks {
+        for below in files(upper).iter().skip(1) {
+            let found = id(below);
+            let is_it = |disk: &&DiskConfig| !disk.read_only && id(&disk.path) == found;
+            if let Some(disk) = disks.iter().find(is_it).filter(|_| found.is_some()) {
+                let (disk, upper) = (disk.path.display(), upper.path.display());
+                let line = format!(
+                    "--disk path={disk}: this is a backing file of --disk path={upper}, and cannot be \
+                     written beside it; leave one of them out, or give this one readonly"
+                );
+                return Err(StartError::Input(line));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The files that a disk's image is made of, as far as they say.
