@@ -13,7 +13,7 @@ use crate::args::{BalloonArgs, StatusArgs, StopArgs};
 use crate::words::complain;
 use crate::{BAD_INPUT, DONE, Failure, GUEST_FAILED, HOST_FAILED, bad_input, show};
 
-/// How long a machine whose power is cut may take to write out what its guest said.
+/// How long a machine whose power is cut usually takes at most to write out what its guest wrote.
 const TO_END: Duration = Duration::from_secs(20);
 
 /// Asks the guest to shut down, and waits until the machine is over.
@@ -33,7 +33,17 @@ pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
     let mut client = Client::connect(&address(machine)?)?;
     let limit = client.stop(stop)?.timeout;
     let limit = Duration::from_secs(u64::from(limit)) + TO_END;
-    let Event::Ended { how, message } = client.wait_for_end(limit)?;
+    let Event::Ended { how, message } = match client.wait_for_end(Some(limit)) {
+        Err(ClientError::Silent(_)) => {
+            // Whoever goes on as if it were over may use disks that are still written.
+            complain(&format!(
+                "{machine}: the guest's time is up, but the machine is not over: it still writes to \
+                 its disks or outputs; waiting until its process has ended"
+            ));
+            client.wait_for_end(None)?
+        }
+        ended => ended?,
+    };
     match how {
         End::PoweredOff => Ok(DONE),
         End::Cut if *force || limit == TO_END => Ok(DONE),

@@ -59,6 +59,8 @@ pub struct Client {
     id: u64,
     /// An event that came before an answer.
     event: Option<Event>,
+    /// What came of a line so far.
+    line: Vec<u8>,
 }
 
 impl Client {
@@ -84,8 +86,9 @@ impl Client {
             stream,
             id: 0,
             event: None,
+            line: Vec::new(),
         };
-        let Greeting { armlet, protocol } = client.read(now() + PATIENCE)?;
+        let Greeting { armlet, protocol } = client.read(Some(now() + PATIENCE))?;
         if protocol != VERSION {
             let why = format!(
                 "is armlet {armlet}, which speaks version {protocol} of the protocol, not {VERSION}"
@@ -121,15 +124,16 @@ impl Client {
         self.call("balloon", params)
     }
 
-    /// Waits until the machine says that it is over.
+    /// Waits until the machine says that it is over; without a limit, as long as its process lives.
     ///
     /// # Errors
-    /// When it does not within `limit`.
-    pub fn wait_for_end(mut self, limit: Duration) -> Result<Event, ClientError> {
+    /// When it does not within `limit` ([`ClientError::Silent`], after which one may wait on), or is
+    /// gone.
+    pub fn wait_for_end(&mut self, limit: Option<Duration>) -> Result<Event, ClientError> {
         if let Some(event) = self.event.take() {
             return Ok(event);
         }
-        let due = now() + limit;
+        let due = limit.map(|limit| now() + limit);
         loop {
             let value: Value = self.read(due)?;
             if let Ok(event) = serde_json::from_value(value) {
@@ -150,7 +154,7 @@ impl Client {
             .get_mut()
             .write_all(to_line(&request).as_bytes());
         sent.map_err(|_| ClientError::Lost(self.address.clone()))?;
-        let due = now() + PATIENCE;
+        let due = Some(now() + PATIENCE);
         let Answer { id: _, outcome } = loop {
             let value: Value = self.read(due)?;
             if let Ok(event) = serde_json::from_value(value.clone()) {
@@ -172,20 +176,19 @@ impl Client {
     }
 
     /// The next line, as what it should be.
-    fn read<T: DeserializeOwned>(&mut self, due: Instant) -> Result<T, ClientError> {
-        let mut line = Vec::new();
-        while line.last() != Some(&b'\n') {
-            let left = due.saturating_duration_since(now());
-            if left.is_zero() {
+    fn read<T: DeserializeOwned>(&mut self, due: Option<Instant>) -> Result<T, ClientError> {
+        while self.line.last() != Some(&b'\n') {
+            let left = due.map(|due| due.saturating_duration_since(now()));
+            if left.is_some_and(|left| left.is_zero()) {
                 return Err(ClientError::Silent(self.address.clone()));
             }
             let lost = |_| ClientError::Lost(self.address.clone());
             let socket = self.stream.get_ref();
-            socket.set_read_timeout(Some(left)).map_err(lost)?;
-            let room = (MAX_LINE + 1).saturating_sub(line.len());
+            socket.set_read_timeout(left).map_err(lost)?;
+            let room = (MAX_LINE + 1).saturating_sub(self.line.len());
             let mut limited = self.stream.by_ref().take(room as u64);
-            match limited.read_until(b'\n', &mut line) {
-                Ok(0) if line.len() > MAX_LINE => {
+            match limited.read_until(b'\n', &mut self.line) {
+                Ok(0) if self.line.len() > MAX_LINE => {
                     return Err(self.stranger("says more than a line".to_owned()));
                 }
                 Ok(0) => return Err(ClientError::Lost(self.address.clone())),
@@ -194,6 +197,7 @@ impl Client {
                 Err(_) => return Err(ClientError::Lost(self.address.clone())),
             }
         }
+        let line = std::mem::take(&mut self.line);
         serde_json::from_slice(&line).map_err(|error| self.stranger(odd(&error)))
     }
 
@@ -205,4 +209,50 @@ impl Client {
 
 fn odd(error: &serde_json::Error) -> String {
     format!("does not speak as armlet does: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use images::testing::Folder;
+
+    use super::super::protocol::End;
+    use super::*;
+
+    #[test]
+    fn who_waits_hears_of_an_end_that_comes_late() {
+        let folder = Folder::new("client-late").unwrap();
+        let path = folder.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (go, wait) = std::sync::mpsc::channel();
+        let ended = Event::Ended {
+            how: End::PoweredOff,
+            message: "the guest powered off".to_owned(),
+        };
+        let line = to_line(&ended);
+        let machine = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let greeting = Greeting {
+                armlet: "1".to_owned(),
+                protocol: VERSION,
+            };
+            stream.write_all(to_line(&greeting).as_bytes()).unwrap();
+            // The end comes in two parts, the second one after the limit.
+            let (first, second) = line.as_bytes().split_at(9);
+            stream.write_all(first).unwrap();
+            wait.recv().unwrap();
+            stream.write_all(second).unwrap();
+        });
+        let mut client = Client::connect(&Address::Path(path)).unwrap();
+        let early = client.wait_for_end(Some(Duration::from_millis(50)));
+        assert!(matches!(early, Err(ClientError::Silent(_))), "{early:?}");
+        go.send(()).unwrap();
+        assert_eq!(client.wait_for_end(None).unwrap(), ended);
+        machine.join().unwrap();
+        // Its process is gone.
+        let gone = client.wait_for_end(None);
+        assert!(matches!(gone, Err(ClientError::Lost(_))), "{gone:?}");
+    }
 }

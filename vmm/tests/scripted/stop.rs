@@ -154,7 +154,7 @@ fn the_socket_answers_while_the_machine_runs_and_while_it_is_paused() {
         force: true,
     });
     assert_eq!(cut.unwrap().timeout, 0);
-    let Event::Ended { how, .. } = client.wait_for_end(LONG).unwrap();
+    let Event::Ended { how, .. } = client.wait_for_end(Some(LONG)).unwrap();
     assert_eq!(how, End::Cut);
     assert_eq!(run.join().unwrap(), Ok(Outcome::Cut));
     assert!(!path.exists());
@@ -170,8 +170,8 @@ fn everybody_hears_of_the_end() {
     // The guest asks for a reset, which ends it.
     kick_to_the_end(&control);
     assert_eq!(run.join().unwrap(), Ok(Outcome::ResetRefused));
-    for client in clients {
-        let Event::Ended { how, message } = client.wait_for_end(LONG).unwrap();
+    for mut client in clients {
+        let Event::Ended { how, message } = client.wait_for_end(Some(LONG)).unwrap();
         assert_eq!(
             (how, &*message),
             (End::Reset, "the guest asked for a reset")
