@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 
 const ENTITLEMENT: &str = "com.apple.security.hypervisor";
-/// The end of the mangled name of the function that calls the setter of SIMD registers.
+/// The path of the function that calls the setter of SIMD registers, in its mangled name.
 const VECTOR_CALL: &str = "10hvf_vector10set_vector";
 /// `ldr q0, [x2]` and `br x3`: the vector goes in V0, the integers stay.
 const VECTOR_CALL_CODE: [u32; 2] = [0x3dc0_0040, 0xd61f_0060];
@@ -75,13 +75,17 @@ pub fn inspect(file: &[u8]) -> Result<Facts, Error> {
     })
 }
 
+/// Whether this is the mangled name of that function, in either of the compiler's ways: the older one,
+/// which stable compilers choose by themselves, puts a hash behind the path.
+fn is_vector_call(name: &str) -> bool {
+    let (_, rest) = name.split_once(VECTOR_CALL).unwrap_or(("", name));
+    name.starts_with('_') && (rest.is_empty() || rest.starts_with("17h"))
+}
+
 fn vector_call(object: &MachOFile64<'_, LittleEndian>) -> Option<[u32; 2]> {
     use object::ObjectSection as _;
     let named = |symbol: &object::read::macho::MachOSymbol64<'_, '_, LittleEndian>| {
-        symbol.is_definition()
-            && symbol
-                .name()
-                .is_ok_and(|name| name.starts_with('_') && name.ends_with(VECTOR_CALL))
+        symbol.is_definition() && symbol.name().is_ok_and(is_vector_call)
     };
     let symbol = object.symbols().find(named)?;
     let section = object.section_by_index(symbol.section_index()?).ok()?;
@@ -263,6 +267,25 @@ mod tests {
             let mut wrong = facts();
             change(&mut wrong);
             assert_eq!(wrong.faults(&framework()).len(), 1, "change {n}");
+        }
+    }
+
+    #[test]
+    fn the_function_is_known_by_both_of_its_names() {
+        for name in [
+            "__RNvNtCs5JNAybJ9MVI_10hv_backend10hvf_vector10set_vector",
+            "__ZN10hv_backend10hvf_vector10set_vector17h2899e7afe0851cc1E",
+        ] {
+            assert!(is_vector_call(name), "{name}");
+        }
+        for name in [
+            "",
+            "_",
+            "10hvf_vector10set_vector",
+            "__RNvNtCs5JNAybJ9MVI_10hv_backend10hvf_vector10set_vectors",
+            "__ZN10hv_backend3sys4vcpu7RawVcpu10set_vector17h2899e7afe0851cc1E",
+        ] {
+            assert!(!is_vector_call(name), "{name}");
         }
     }
 
