@@ -6,7 +6,8 @@
 //! - Registers that this macOS does not know are read by the guest through us, as zero.
 //! - The framework shows the processor's address range, also where the VM has less.
 //! - The GIC's CPU interface is ours, so the guest is told of it.
-//! - SME and PMU are hidden in the model `host` too: nobody saves their registers.
+//! - Pointer authentication, SME, MTE and the PMU are hidden in the model `host` too: nobody saves
+//!   their registers.
 //! - `CTR_EL0` and `DCZID_EL0` are the processor's. Its line sizes are compared with the model's, but
 //!   not that it needs no cleaning of data caches (`IDC`), which no Mac can hide: a guest that has
 //!   seen that needs another host of the kind.
@@ -25,12 +26,18 @@ use crate::id_policy::{self, Trouble};
 const PFR0: SysReg = SysReg::new(3, 0, 0, 4, 0);
 const PFR1: SysReg = SysReg::new(3, 0, 0, 4, 1);
 const DFR0: SysReg = SysReg::new(3, 0, 0, 5, 0);
+const ISAR1: SysReg = SysReg::new(3, 0, 0, 6, 1);
+const ISAR2: SysReg = SysReg::new(3, 0, 0, 6, 2);
 const MMFR0: SysReg = SysReg::new(3, 0, 0, 7, 0);
 const CLIDR_EL1: SysReg = SysReg::new(3, 1, 0, 0, 1);
 /// `ID_AA64PFR0_EL1.GIC`
 const GIC: u64 = 0xf << 24;
-/// `ID_AA64PFR1_EL1.SME`
-const SME: u64 = 0xf << 24;
+/// `ID_AA64PFR1_EL1.MTE` and `SME`
+const MTE_AND_SME: u64 = 0xf << 8 | 0xf << 24;
+/// `ID_AA64ISAR1_EL1.APA`, `API`, `GPA` and `GPI`
+const ISAR1_PAUTH: u64 = 0xff << 4 | 0xff << 24;
+/// `ID_AA64ISAR2_EL1.GPA3` and `APA3`
+const ISAR2_PAUTH: u64 = 0xff << 8;
 /// `ID_AA64DFR0_EL1.PMUVer`
 const PMU: u64 = 0xf << 8;
 /// `ID_AA64MMFR0_EL1.PARange`
@@ -47,7 +54,9 @@ fn physical_address_range(bits: u8) -> u64 {
 fn true_value(reg: SysReg, has: u64, address_bits: u8) -> u64 {
     match reg {
         PFR0 => has & !GIC | 1 << 24,
-        PFR1 => has & !SME,
+        PFR1 => has & !MTE_AND_SME,
+        ISAR1 => has & !ISAR1_PAUTH,
+        ISAR2 => has & !ISAR2_PAUTH,
         DFR0 => has & !PMU,
         MMFR0 => has & !PA_RANGE | (has & PA_RANGE).min(physical_address_range(address_bits)),
         _ => has,
@@ -227,7 +236,10 @@ mod tests {
     fn what_nobody_saves_is_hidden_in_every_model() {
         for model in CpuModel::ALL {
             let value = |name, has| wanted(row(name), has, model, 40).0;
-            assert_eq!(value("ID_AA64PFR1_EL1", 0x0200_0000), 0, "SME");
+            assert_eq!(value("ID_AA64PFR1_EL1", 0x0200_0300), 0, "SME, MTE");
+            let isar1 = value("ID_AA64ISAR1_EL1", 0x0010_1111_0231_2502);
+            assert_eq!(isar1 & 0xff00_0ff0, 0, "keys of pointers");
+            assert_eq!(value("ID_AA64ISAR2_EL1", 0x0000_5500), 0, "the same");
             assert_eq!(value("ID_AA64DFR0_EL1", 0x1030_5106), 0x1030_5006, "PMU");
         }
         let bti = |model| wanted(row("ID_AA64PFR1_EL1"), 1, model, 40).0;
