@@ -32,6 +32,24 @@ impl Store {
         Modules::open(&modules)
     }
 
+    /// What another store needs to have these modules of `kernel`, and those they depend on: each
+    /// file's path in the store, and what is in it.
+    pub fn some_modules(
+        &self,
+        kernel: Kernel,
+        names: &[&str],
+    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let _lock = self.lock()?;
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let modules = self.modules(kernel)?;
+        let place = |file: &str| format!("kernels/{}/modules/{file}", kernel.name());
+        let mut files = vec![(place(modules::BUILTIN), modules.builtin_list()?)];
+        for module in modules.closure(&names)? {
+            files.push((place(&format!("{}.ko", module.name)), module.data));
+        }
+        Ok(files)
+    }
+
     fn kernel_directory(&self, kernel: Kernel) -> PathBuf {
         self.root().join("kernels").join(kernel.name())
     }

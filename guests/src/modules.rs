@@ -23,6 +23,9 @@ pub(crate) const UNUSED: [&str; 7] = [
     "kernel/drivers/staging",
 ];
 
+/// The list of those that are built in.
+pub(crate) const BUILTIN: &str = "modules.builtin";
+
 /// One module, ready to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Module {
@@ -45,7 +48,7 @@ impl Modules {
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         let mut files = BTreeMap::new();
         find(directory, &mut files)?;
-        let list = directory.join("modules.builtin");
+        let list = directory.join(BUILTIN);
         let list = fs::read_to_string(&list).map_err(Error::file(list))?;
         let builtin = list.lines().filter_map(|line| name_of(Path::new(line)));
         Ok(Self {
@@ -53,6 +56,12 @@ impl Modules {
             files,
             builtin: builtin.collect(),
         })
+    }
+
+    /// The file that says which drivers are built into the kernel.
+    pub(crate) fn builtin_list(&self) -> Result<Vec<u8>, Error> {
+        let list = self.directory.join(BUILTIN);
+        fs::read(&list).map_err(Error::file(list))
     }
 
     /// The modules `wanted` and what they depend on, in the order they must be loaded. A driver

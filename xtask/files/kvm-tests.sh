@@ -12,6 +12,20 @@ export ARMLET_TEST_QUIET=1
 # Each takes up to a second.
 export ARMLET_RANDOM_GUESTS=40
 
+# Programs of Debian, which the tests start where Debian has them.
+if [ -d debian ]; then
+    here=$PWD/debian
+    mkdir -p /usr/bin /usr/sbin /sbin
+    for program in usr/bin/cp sbin/mke2fs sbin/e2fsck usr/bin/qemu-img; do
+        rm -f "/$program"
+        name=${program##*/}
+        printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' \
+            "$here/ld-linux-aarch64.so.1" "$here" "$here/$name" > "/$program"
+        chmod +x "/$program"
+    done
+    export PATH=/usr/bin:$PATH
+fi
+
 part() {
     echo "ARMLET-PART $1"
     shift

@@ -12,6 +12,7 @@
 //! and `armlet` among the programs, built from this checkout. Everything is made on first use and
 //! kept in `target/kvm-host`; the emulated host's kernel log is `target/kvm-host/console.log`.
 
+pub mod debian;
 pub mod toolchain;
 mod trouble;
 mod vehicle;

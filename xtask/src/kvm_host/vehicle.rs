@@ -12,7 +12,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 const QEMU: &str = "qemu-system-aarch64";
-const MEMORY: &str = "2G";
+/// Everything is kept in it, disks of guests too.
+const MEMORY: &str = "4G";
 /// What the machine's action ends its output with, before the status.
 const STATUS: &str = "ARMLET-STATUS ";
 const ACTION: &str = include_str!("../../files/kvm-host.sh");
