@@ -30,6 +30,10 @@ const LOOK_AGAIN: u64 = 20_000;
 const OWN_SERVICES: u64 = 0xc100_0000;
 const OWN_SERVICES_MASK: u64 = 0xff00_0000;
 
+/// After how many runs of a vCPU it is not each run any more that is followed by a look at what the
+/// guest wrote: such a look goes through all of its memory's pages.
+const FIRST_RUNS: u64 = 64;
+
 /// What an event of the software CPU comes to.
 enum Next {
     /// The guest runs on.
@@ -51,6 +55,9 @@ impl Engine {
         self.runs += 1;
         self.exit.poison();
         let result = self.run_to_exit();
+        if self.runs <= FIRST_RUNS || self.runs.is_multiple_of(FIRST_RUNS) {
+            self.observe_memory();
+        }
         // Pending interrupts are cleared on every return.
         self.pending = [false; 2];
         self.cpu.set_interrupts(false, false);
@@ -64,6 +71,13 @@ impl Engine {
                 status::SUCCESS
             }
             Err(status) => status,
+        }
+    }
+
+    /// Has the second stage look which memory the guest wrote.
+    fn observe_memory(&self) {
+        if let Some(vm) = &mut world().vm {
+            vm.stage2.observe();
         }
     }
 

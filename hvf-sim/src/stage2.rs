@@ -18,7 +18,10 @@ struct Range {
     lent: Lent,
     region: Arc<Region>,
     rights: Arc<Rights>,
-    /// Pages that the guest wrote, but those that the region's log has.
+    /// Pages that the guest may have written: it had them at hand for that, and then an access may
+    /// have failed for another reason.
+    pending: PageSet,
+    /// Pages that the guest wrote.
     written: PageSet,
 }
 
@@ -33,8 +36,24 @@ impl Range {
             lent,
             region,
             rights: Arc::new(rights),
+            pending: PageSet::empty(size),
             written: PageSet::empty(size),
         })
+    }
+
+    /// Looks which pages the guest wrote since: those of the log that the host has something for.
+    fn observe(&mut self) {
+        self.pending.insert_all(&self.region.take_log());
+        if self.pending.is_empty() {
+            return;
+        }
+        let nothing = host_memory::given_back(self.lent.address(), self.pending.iter());
+        let mut still = PageSet::empty(self.size);
+        nothing.into_iter().for_each(|page| still.insert(page));
+        for page in self.pending.iter().filter(|page| !still.contains(*page)) {
+            self.written.insert(page);
+        }
+        self.pending = still;
     }
 
     fn end(&self) -> u64 {
@@ -154,14 +173,19 @@ impl Stage2 {
         self.overlapping(ipa, size).map(cut).collect()
     }
 
-    /// The pages in a part of guest addresses that the guest wrote, and that the host was given back
-    /// since: the guest addresses.
-    pub fn given_back(&mut self, ipa: u64, size: u64) -> Vec<u64> {
+    /// Looks which pages guests wrote since. A page that they wrote and that the host was given back
+    /// between two looks is not noticed.
+    pub fn observe(&mut self) {
+        self.ranges.iter_mut().for_each(Range::observe);
+    }
+
+    /// The pages in a part of guest addresses that the guest was seen to have written, and that the
+    /// host was given back since: the guest addresses.
+    pub fn given_back(&self, ipa: u64, size: u64) -> Vec<u64> {
         let end = ipa.saturating_add(size);
         let mut all = Vec::new();
-        let inside = |range: &&mut Range| range.ipa < end && ipa < range.end();
-        for range in self.ranges.iter_mut().filter(inside) {
-            range.written.insert_all(&range.region.take_log());
+        let inside = |range: &&Range| range.ipa < end && ipa < range.end();
+        for range in self.ranges.iter().filter(inside) {
             let (from, to) = (ipa.max(range.ipa), end.min(range.end()));
             let pages = range.written_in(from - range.ipa, to - from);
             let gone = host_memory::given_back(range.lent.address(), pages);

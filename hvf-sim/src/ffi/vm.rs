@@ -72,7 +72,7 @@ pub(crate) fn check_host_memory(vm: &Vm, ipa: u64, size: u64) {
 }
 
 /// Whether what the guest wrote in a part of its memory is still in the host's.
-pub(crate) fn check_given_back(vm: &mut Vm, ipa: u64, size: u64) {
+pub(crate) fn check_given_back(vm: &Vm, ipa: u64, size: u64) {
     let gone = vm.stage2.given_back(ipa, size);
     if let Some(ipa) = gone.first().copied() {
         let pages = gone.len();
