@@ -7,22 +7,31 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use images::qcow2::create::Layout;
 use images::{Backing, Format, NewImage, Options, create, open};
 
-struct Directory(PathBuf);
+/// A program that another test starts has this process's locks for a moment, until it is another
+/// program: so there is one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+struct Directory {
+    path: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Directory {
     fn new(name: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let path = env::temp_dir().join(format!("armlet-images-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("inner")).unwrap();
-        Self(path)
+        Self { path, _turn: turn }
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// A qcow2 image in which some bytes are others.
@@ -47,7 +56,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -222,7 +231,7 @@ fn backing_files_are_where_they_may_be() {
     refused(&linked, &options, &["allow-backing="]);
     for backing in [
         Backing::Anywhere,
-        Backing::SameTree(vec![directory.0.clone()]),
+        Backing::SameTree(vec![directory.path.clone()]),
         Backing::SameTree(vec![directory.file("base.raw")]),
     ] {
         let options = Options {

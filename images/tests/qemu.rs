@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use images::qcow2::create::Layout;
 use images::{Conversion, Format, Image, NewImage, Options, convert, create, open};
@@ -31,24 +32,32 @@ fn has_qemu(test: &str) -> bool {
 }
 
 /// A directory that is removed at the end.
-struct Directory(PathBuf);
+/// A program that another test starts has this process's locks for a moment, until it is another
+/// program: so there is one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+struct Directory {
+    path: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Directory {
     fn new(name: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let path = env::temp_dir().join(format!("armlet-images-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self { path, _turn: turn }
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
