@@ -120,6 +120,16 @@ impl Place {
     }
 }
 
+/// At the end of a test, a simulated Mac must have nothing to complain of.
+impl Drop for Place {
+    fn drop(&mut self) {
+        let verdict = simulated::verdict();
+        if !thread::panicking() {
+            assert_eq!(verdict, Ok(()), "the Mac complains");
+        }
+    }
+}
+
 /// A machine on a thread of its own.
 #[derive(Debug)]
 pub struct Running {
