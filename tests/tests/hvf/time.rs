@@ -215,3 +215,37 @@ fn the_counter_is_what_it_is_set_to_however_the_processor_counts() {
         assert!(guest.vm.set_counter(&wrong).is_err());
     }
 }
+
+#[test]
+fn the_alarm_follows_the_counter_when_it_is_set_back() {
+    let mac = mac(Profile::M2_15);
+    let mut guest = mac.guest(|asm| {
+        asm.stay();
+    });
+    let frequency = 24_000_000;
+    let now = guest.vm.counter().value;
+    let cval = now + frequency / 5;
+    set(&mut guest, Saved::CntpCvalEl0, cval);
+    set(&mut guest, Saved::CntpCtlEl0, CTL_ENABLE);
+    // As a pause of 300 ms does: the guest's time stood still.
+    std::thread::sleep(Duration::from_millis(300));
+    guest
+        .vm
+        .set_counter(&CounterState {
+            value: now,
+            frequency,
+        })
+        .unwrap();
+    let vm = &*guest.vm;
+    let vcpu = &mut guest.vcpu;
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            std::thread::sleep(Duration::from_secs(3));
+            vm.kick(VcpuId(0));
+        });
+        // It may be told too early, but not never.
+        while vm.counter().value < cval {
+            assert_eq!(vcpu.run(Resume::Done).unwrap(), Exit::Timer);
+        }
+    });
+}

@@ -193,7 +193,7 @@ impl HvfVcpu {
         ctl | if met { CTL_ISTATUS } else { 0 }
     }
 
-    fn arm_physical_timer(&mut self) -> Result<(), HostError> {
+    pub(super) fn arm_physical_timer(&mut self) -> Result<(), HostError> {
         let deadline = self.physical_timer().deadline(self.counter());
         self.shared.set_alarm(self.id, deadline)
     }

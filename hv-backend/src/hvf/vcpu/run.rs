@@ -74,6 +74,8 @@ impl HvfVcpu {
             self.raw.set_counter_offset(offset)?;
             self.time_version = version;
             self.timer_unsure = true;
+            // Its alarm is set in the host's ticks.
+            self.arm_physical_timer()?;
         }
         Ok(())
     }
