@@ -187,6 +187,14 @@ pub trait KernelGic: Send + Sync {
     /// # Errors
     /// When the host refuses, as for a number that is no SPI.
     fn set_spi(&self, intid: Intid, high: bool) -> Result<(), HostError>;
+    /// One rising edge at the input of an edge-triggered SPI that nobody holds high. Any thread.
+    ///
+    /// # Errors
+    /// As [`KernelGic::set_spi`].
+    fn pulse_spi(&self, intid: Intid) -> Result<(), HostError> {
+        self.set_spi(intid, true)?;
+        self.set_spi(intid, false)
+    }
     /// The state. No vCPU runs, and each has settled its last exit.
     ///
     /// # Errors

@@ -158,6 +158,17 @@ impl Machine {
         }
     }
 
+    /// One edge at the input of an SPI.
+    pub fn pulse_spi(&self, intid: Intid) {
+        match self.vm().kernel_gic() {
+            Some(gic) => gic.pulse_spi(intid).expect("an SPI"),
+            None => {
+                self.set_spi(intid, true);
+                self.set_spi(intid, false);
+            }
+        }
+    }
+
     /// The state of the interrupt controller, while no vCPU runs.
     ///
     /// # Panics

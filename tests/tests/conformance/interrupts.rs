@@ -73,7 +73,9 @@ fn an_edge_spi_comes_once_for_each_edge() {
     watched(|| {
         let mut cpu = Cpu::alone(&with_spi(Trigger::Edge, |a| {
             say(a, READY).unmask_irq().nop().mask_irq();
-            say(a, ON).unmask_irq().nop().mask_irq();
+            for _ in 0..3 {
+                say(a, ON).unmask_irq().nop().mask_irq();
+            }
             say(a, ON);
         }));
         let machine = cpu.machine.clone();
@@ -84,6 +86,10 @@ fn an_edge_spi_comes_once_for_each_edge() {
         machine.set_spi(SPI, true);
         machine.set_spi(SPI, false);
         assert_eq!([cpu.report(), cpu.report()], [SPI_TAKEN, ON]);
+        for _ in 0..2 {
+            machine.pulse_spi(SPI);
+            assert_eq!([cpu.report(), cpu.report()], [SPI_TAKEN, ON]);
+        }
     });
 }
 

@@ -159,4 +159,13 @@ impl IrqSink for KernelInputs {
             tracing::error!(intid = intid.0, high, %error, "an interrupt is lost");
         }
     }
+
+    fn pulse(&self, intid: Intid) {
+        let Some(gic) = self.gic() else {
+            return;
+        };
+        if let Err(error) = gic.pulse_spi(intid) {
+            tracing::error!(intid = intid.0, %error, "an interrupt is lost");
+        }
+    }
 }
