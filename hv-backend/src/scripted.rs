@@ -6,10 +6,13 @@
 //! the VMM does to a vCPU is an [`Event`] of its log.
 //!
 //! The interrupt controller is the VMM's, or one of the host's kernel that records what it is told
-//! ([`Scripted::with_kernel_gic`]). Guest memory is kept but never accessed; kicks are as sticky as the contract asks.
+//! ([`Scripted::with_kernel_gic`]). Guest memory is kept but never accessed, and a log of writes to it
+//! ([`Scripted::with_dirty_log`]) has what a test puts in; kicks are as sticky as the contract asks.
 
+mod dirty;
 mod gic;
 
+use dirty::Written;
 pub use gic::{GicEvent, ScriptedGic};
 
 use std::collections::VecDeque;
@@ -92,6 +95,8 @@ pub struct Scripted {
     /// Why there is no CPU model `portable`, if there is none.
     no_portable: Option<String>,
     gic: Option<Arc<ScriptedGic>>,
+    /// It keeps a log of writes.
+    logs: bool,
     shared: Arc<Shared>,
 }
 
@@ -101,6 +106,7 @@ struct Shared {
     /// Added to it.
     offset: AtomicU64,
     layout: Mutex<Layout>,
+    written: Written,
 }
 
 /// One vCPU as seen from other threads.
@@ -137,11 +143,13 @@ impl Scripted {
             caps,
             no_portable: None,
             gic: None,
+            logs: false,
             shared: Arc::new(Shared {
                 seats,
                 counter: Box::new(counter),
                 offset: AtomicU64::new(0),
                 layout,
+                written: Written::default(),
             }),
         }
     }
@@ -161,6 +169,23 @@ impl Scripted {
     pub fn with_kernel_gic(self) -> Self {
         let gic = Some(Arc::new(ScriptedGic::new(self.caps.max_vcpus)));
         Self { gic, ..self }
+    }
+
+    /// The same, with a log of the memory that vCPUs write.
+    #[must_use]
+    pub fn with_dirty_log(self) -> Self {
+        Self { logs: true, ..self }
+    }
+
+    /// A vCPU wrote there, as far as the log of writes is concerned.
+    pub fn wrote(&self, gpa: Gpa) {
+        self.shared.written.note(gpa);
+    }
+
+    /// Whether the log of writes is on.
+    #[must_use]
+    pub fn is_logging(&self) -> bool {
+        self.shared.written.is_on()
     }
 
     /// The interrupt controller of the host's kernel, if it provides one.
@@ -224,6 +249,7 @@ impl Hypervisor for Scripted {
         Ok(Box::new(ScriptedVm {
             frequency: self.caps.counter_frequency,
             gic: self.gic.clone(),
+            logs: self.logs,
             shared: self.shared.clone(),
         }))
     }
@@ -242,6 +268,7 @@ impl Hypervisor for Scripted {
 struct ScriptedVm {
     frequency: u64,
     gic: Option<Arc<ScriptedGic>>,
+    logs: bool,
     shared: Arc<Shared>,
 }
 
@@ -319,7 +346,7 @@ impl Vm for ScriptedVm {
     }
 
     fn dirty_log(&self) -> Option<&dyn DirtyLog> {
-        None
+        self.logs.then_some(self as &dyn DirtyLog)
     }
 
     fn doorbells(&self) -> Option<&dyn Doorbells> {
