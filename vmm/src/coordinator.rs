@@ -6,6 +6,7 @@
 //! | `Running` | `Pause`        | vCPUs stop at the gate; what they asked for is done  | `Paused` |
 //! | `Paused`  | `Resume`       | vCPUs go                                            | `Running` |
 //! | `Paused`  | `Visit`        | the visitor sees a machine that stands still        | same |
+//! | any       | `Still`        | `Pause` if `Running`; as `Visit`; `Resume` if it was `Running` | same |
 //! | `Paused`  | `Stop`         | vCPUs go, then as below                             | `Running` |
 //! | `Running` | `Stop`         | the power key is pressed, again and again; then `End` when the time is up | same |
 //! | any       | `Reset`        | vCPUs stop; board reset; vCPU 0 starts over, the others are off; they go if `Running` | same |
@@ -263,6 +264,7 @@ impl Coordinator {
                 self.receive(visit);
                 Ok(())
             }
+            Event::Still(visit) => self.receive_still(visit),
         }
     }
 
@@ -286,9 +288,11 @@ impl Coordinator {
         for event in arrived {
             match event {
                 Event::End(_) | Event::Reset(_) => self.handle(event)?,
-                Event::Pause(..) | Event::Resume | Event::Stop(_) | Event::Visit(_) => {
-                    self.later.push_back(event);
-                }
+                Event::Pause(..)
+                | Event::Resume
+                | Event::Stop(_)
+                | Event::Visit(_)
+                | Event::Still(_) => self.later.push_back(event),
             }
         }
         Ok(())
@@ -321,6 +325,14 @@ impl Coordinator {
         let fleet = &*self.context.fleet;
         let counter = counter.unwrap_or_else(|| fleet.vm().counter());
         visit.run(&Standing { fleet, counter });
+    }
+
+    /// Lets a visitor in, whether or not the machine stands still.
+    fn receive_still(&mut self, visit: Visit) -> Result<(), Outcome> {
+        let runs = self.life == Life::Running;
+        self.pause(WhilePaused::TimeRuns)?;
+        self.receive(visit);
+        if runs { self.resume() } else { Ok(()) }
     }
 
     fn reset(&mut self, asked_in: Epoch) -> Result<(), Outcome> {

@@ -106,4 +106,6 @@ pub enum Event {
     Stop(StopRequest),
     /// Somebody asks to see the paused machine; if it is not paused, the visit is dropped.
     Visit(Visit),
+    /// Somebody asks to see the machine while it stands still, be it only for that.
+    Still(Visit),
 }

@@ -83,10 +83,27 @@ impl Control {
         &self,
         visitor: impl FnOnce(&Standing<'_>) -> R + Send + 'static,
     ) -> Option<R> {
+        self.send_visitor(Event::Visit, visitor)
+    }
+
+    /// As [`Control::visit`], but a machine that runs is stopped for the visit, and goes on after it;
+    /// its guest's time runs on meanwhile. `None` when the machine is over.
+    pub fn while_still<R: Send + 'static>(
+        &self,
+        visitor: impl FnOnce(&Standing<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
+        self.send_visitor(Event::Still, visitor)
+    }
+
+    fn send_visitor<R: Send + 'static>(
+        &self,
+        event: impl FnOnce(Visit) -> Event,
+        visitor: impl FnOnce(&Standing<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
         let (result, wait) = channel();
         // Who waits for it is this very call.
         let visit = Visit::new(move |standing| drop(result.send(visitor(standing))));
-        self.events.send(Event::Visit(visit)).ok()?;
+        self.events.send(event(visit)).ok()?;
         wait.recv().ok()
     }
 }

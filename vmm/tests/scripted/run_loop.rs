@@ -330,6 +330,30 @@ fn a_paused_machine_can_be_visited_and_a_running_one_not() {
 }
 
 #[test]
+fn a_visitor_has_a_running_machine_stand_still_and_go_on() {
+    let h = Harness::new(vec![Script::new()]).started();
+    h.wait(|h| h.scripted.resumes(V0).len() == 1);
+    let look = |standing: &Standing<'_>| standing.fleet.visit(V0, |vcpu| vcpu.core().is_ok());
+    assert_eq!(h.control().while_still(look), Some(Some(true)));
+    assert_eq!(h.control().visit(|_| ()), None, "it runs again");
+    assert!(h.control().pause());
+    assert_eq!(h.control().while_still(look), Some(Some(true)));
+    assert_eq!(
+        h.control().visit(|_| ()),
+        Some(()),
+        "who paused it resumes it"
+    );
+    h.control().resume();
+    h.control().end(Outcome::Left);
+    assert_eq!(h.finish(), Outcome::Left);
+    assert_eq!(h.control().while_still(|_| ()), None, "it is over");
+    let stopped = |seen: &Seen| matches!(seen, Seen::Stopped(_));
+    let stops: Vec<Seen> = h.board.seen().into_iter().filter(stopped).collect();
+    let [on, off] = [Seen::Stopped(true), Seen::Stopped(false)];
+    assert_eq!(stops, [on, off, on, off, on, off]);
+}
+
+#[test]
 fn guest_time_stands_still_or_runs_on_while_paused() {
     const NAP: Duration = Duration::from_millis(30);
     let h = Harness::new(vec![Script::new()]).started();
