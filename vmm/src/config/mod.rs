@@ -95,6 +95,17 @@ pub enum ConfigError {
     /// Ports of the console that cannot be together, or beside something else.
     #[error("--console {0}")]
     Consoles(String),
+    /// A balloon that is to have more than there is.
+    #[error(
+        "--balloon size={size}: the guest has only {memory} of memory; give it more with --memory, or \
+         the balloon less"
+    )]
+    Balloon {
+        /// What it is to have.
+        size: ByteSize,
+        /// The guest's memory.
+        memory: RamSize,
+    },
     /// Nothing to boot.
     #[error("no kernel is given; use --kernel PATH, or a machine file with one")]
     NoKernel,

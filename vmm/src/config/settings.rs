@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use hv_backend::Choice;
 
-use super::balloon::Balloon;
+use super::balloon::{Balloon, BalloonConfig};
 use super::console::{self, ConsoleConfig};
 use super::disk::DiskConfig;
 use super::rng::Rng;
@@ -256,19 +256,26 @@ impl TryFrom<Settings> for MachineConfig {
         let serial = serial.unwrap_or_default();
         let consoles = consoles.unwrap_or_default();
         console::check(&consoles, &serial).map_err(ConfigError::Consoles)?;
+        let memory = memory.unwrap_or_default();
+        let balloon = balloon.unwrap_or_default();
+        if let Balloon::On(BalloonConfig { size, .. }) = balloon
+            && size.0 > memory.bytes()
+        {
+            return Err(ConfigError::Balloon { size, memory });
+        }
         Ok(Self {
             kernel: kernel.ok_or(ConfigError::NoKernel)?,
             initrd,
             cmdline,
             cpus: cpus.unwrap_or_default(),
-            memory: memory.unwrap_or_default(),
+            memory,
             accel: accel.unwrap_or_default(),
             cpu: cpu.unwrap_or_default(),
             counter_frequency: counter_frequency.unwrap_or_default(),
             serial,
             disks: disks.unwrap_or_default(),
             consoles,
-            balloon: balloon.unwrap_or_default(),
+            balloon,
             rng: rng.unwrap_or_default(),
             on_reset: match no_reboot {
                 Some(true) => OnReset::End,
@@ -325,6 +332,14 @@ mod tests {
             (
                 raw("1", "1M"),
                 "--memory 1M: too little; a machine has at least 16 MiB",
+            ),
+            (
+                RawConfig {
+                    balloon: Some("size=1537M".into()),
+                    ..raw("1", "1536M")
+                },
+                "--balloon size=1537M: the guest has only 1536 MiB of memory; give it more with \
+                 --memory, or the balloon less",
             ),
             (
                 RawConfig::default(),
