@@ -94,7 +94,8 @@ pub struct BalloonArgs {
     /// How much memory the guest is to give up from now on, such as 512M, or 0 for none
     #[arg(value_name = "SIZE", allow_hyphen_values = true)]
     pub size: Option<String>,
-    /// Has the guest name all its free memory at once, which goes back to the host
+    /// Has the guest name all its free memory at once, and gives it back to the host but for what the
+    /// guest uses again meanwhile
     #[arg(long)]
     pub reclaim: bool,
 }

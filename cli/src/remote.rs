@@ -6,8 +6,9 @@ use vmm::config::{ByteSize, ConfigError, StopTimeout};
 use vmm::control::Address;
 use vmm::control::client::{Client, ClientError};
 use vmm::control::protocol::{
-    Balloon, End, Event, Facts, GuestMemory, Inflate, State, Status, Stop,
+    Balloon, Code, End, Facts, Fault, GuestMemory, Inflate, State, Status, Stop,
 };
+use vmm::machine::Reclaimed;
 
 use crate::args::{BalloonArgs, StatusArgs, StopArgs};
 use crate::words::complain;
@@ -33,7 +34,7 @@ pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
     let mut client = Client::connect(&address(machine)?)?;
     let limit = client.stop(stop)?.timeout;
     let limit = Duration::from_secs(u64::from(limit)) + TO_END;
-    let Event::Ended { how, message } = match client.wait_for_end(Some(limit)) {
+    let (how, message) = match client.wait_for_end(Some(limit)) {
         Err(ClientError::Silent(_)) => {
             // Whoever goes on as if it were over may use disks that are still written.
             complain(&format!(
@@ -76,29 +77,43 @@ pub fn balloon(args: &BalloonArgs) -> Result<u8, Failure> {
     } = args;
     let size = size.as_deref().map(str::parse::<ByteSize>).transpose();
     let size = size.map_err(|why| bad_input(format!("SIZE {why}")))?;
-    let inflate = Inflate {
-        size: size.map(|size| size.0),
-        reclaim: *reclaim,
+    let size = size.map(|size| size.0);
+    let mut client = Client::connect(&address(machine)?)?;
+    let (report, reclaimed) = if *reclaim {
+        let (report, reclaimed) = client.reclaim(size)?;
+        (report, Some(reclaimed))
+    } else {
+        let reclaim = false;
+        (client.balloon(Inflate { size, reclaim })?, None)
     };
-    let report = Client::connect(&address(machine)?)?.balloon(inflate)?;
-    show(&balloon_text(&report))
+    show(&balloon_text(&report, reclaimed))
 }
 
-fn balloon_text(report: &Balloon) -> String {
+fn balloon_text(report: &Balloon, reclaimed: Option<Reclaimed>) -> String {
     let Balloon {
         target,
         actual,
+        driver,
         guest,
+        round: _,
     } = report;
     let mut lines = vec![
         format!("target: {}", ByteSize(*target)),
         format!("actual: {}", ByteSize(*actual)),
     ];
+    if let Some(Reclaimed { named, returned }) = reclaimed {
+        let (named, returned) = (ByteSize(named), ByteSize(returned));
+        lines.push(format!("reclaimed: {returned} of {named} that were free"));
+    }
+    if !driver {
+        lines.push("driver: none in the guest, at least not yet".to_owned());
+    }
     if let Some(GuestMemory {
         total,
         free,
         available,
         caches,
+        age,
     }) = guest
     {
         let said = [
@@ -111,6 +126,8 @@ fn balloon_text(report: &Balloon) -> String {
             bytes.map(|bytes| format!("guest's {what}: {}", ByteSize(bytes)))
         };
         lines.extend(said.into_iter().filter_map(line));
+        let (seconds, tenths) = (age / 1000, age % 1000 / 100);
+        lines.push(format!("the guest said so {seconds}.{tenths} s ago"));
     }
     lines.join("\n")
 }
@@ -159,7 +176,16 @@ impl From<ClientError> for Failure {
             ClientError::Nobody(_) | ClientError::Refused { .. } | ClientError::Stranger { .. } => {
                 BAD_INPUT
             }
-            ClientError::Fault(..) | ClientError::Lost(_) | ClientError::Silent(_) => HOST_FAILED,
+            ClientError::Fault(_, Fault { code, .. }) => match code {
+                Code::TooLong
+                | Code::BadRequest
+                | Code::UnknownMethod
+                | Code::BadParams
+                | Code::NoDevice => BAD_INPUT,
+                Code::Refused => GUEST_FAILED,
+                Code::Over | Code::HostFailed | Code::Other => HOST_FAILED,
+            },
+            ClientError::Lost(_) | ClientError::Silent(_) => HOST_FAILED,
         };
         Self(status, error.to_string())
     }
@@ -189,5 +215,55 @@ mod tests {
             "name: web\nstate: running, shutting down\nprocess: 7\n\
              accelerator: soft, CPU model portable\nCPUs: 2\nmemory: 512M"
         );
+    }
+
+    #[test]
+    fn a_balloon_is_told_in_lines() {
+        let mut report = Balloon {
+            target: 1 << 30,
+            actual: 512 << 20,
+            driver: false,
+            guest: None,
+            round: None,
+        };
+        assert_eq!(
+            balloon_text(&report, None),
+            "target: 1G\nactual: 512M\ndriver: none in the guest, at least not yet"
+        );
+        report.driver = true;
+        report.guest = Some(GuestMemory {
+            total: Some(2 << 30),
+            free: Some(3 << 10),
+            available: None,
+            caches: None,
+            age: 12_345,
+        });
+        let reclaimed = Reclaimed {
+            named: 8 << 20,
+            returned: 5 << 20,
+        };
+        assert_eq!(
+            balloon_text(&report, Some(reclaimed)),
+            "target: 1G\nactual: 512M\nreclaimed: 5M of 8M that were free\nguest's total: 2G\n\
+             guest's free: 3K\nthe guest said so 12.3 s ago"
+        );
+    }
+
+    #[test]
+    fn what_is_asked_wrongly_and_what_does_not_work_end_differently() {
+        for (code, status) in [
+            (Code::BadParams, BAD_INPUT),
+            (Code::NoDevice, BAD_INPUT),
+            (Code::Refused, GUEST_FAILED),
+            (Code::HostFailed, HOST_FAILED),
+        ] {
+            let fault = Fault {
+                code,
+                message: "balloon: no".to_owned(),
+            };
+            let machine = "web".parse().expect("a name");
+            let Failure(found, line) = ClientError::Fault(machine, fault).into();
+            assert_eq!((found, &*line), (status, "web: balloon: no"));
+        }
     }
 }

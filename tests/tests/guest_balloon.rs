@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use vmm::control::client::Client;
 use vmm::control::protocol::{Balloon, Inflate};
+use vmm::machine::Reclaimed;
 
 const MIB: u64 = 1 << 20;
 /// What the guest uses and frees.
@@ -28,14 +29,40 @@ const USE: &str = r#"
     read -r line
 "#;
 
+/// Keeps a file, and goes on copying it through memory that was free a moment before: what it reads
+/// back has to be what it wrote.
+const KEEP: &str = r#"
+    mkdir -p /fill && mount -t tmpfs -o size=90% fill /fill || return 1
+    dd if=/dev/urandom of=/fill/kept bs=1M count=48 2>/dev/null || return 1
+    sum=$(md5sum < /fill/kept)
+    dd if=/dev/zero of=/fill/bytes bs=1M count=512 2>/dev/null || return 1
+    rm /fill/bytes
+    while [ ! -e /fill/enough ]; do
+        cp /fill/kept /fill/copy
+        cmp /fill/kept /fill/copy || echo "ARMLET-LOST"
+        rm /fill/copy
+    done &
+    echo "ARMLET-FREE"
+    read -r line
+    touch /fill/enough
+    wait
+    [ "$(md5sum < /fill/kept)" = "$sum" ] && echo "ARMLET-KEPT"
+    read -r line
+"#;
+
 fn setup(options: &[&str]) -> Result<Setup, String> {
+    setup_for("use", USE, options)
+}
+
+fn setup_for(name: &str, action: &str, options: &[&str]) -> Result<Setup, String> {
     fs::read_to_string("/proc/self/status").map_err(|_| "this host has no /proc".to_owned())?;
     let extras = Extras::new()
         .modules(&["virtio_pci", "virtio_balloon"])
-        .action("use", USE);
-    let initrd = Store::of_checkout().initramfs_for(Kernel::V6_12Cloud, "balloon", &extras);
+        .action(name, action);
+    let initrd = format!("balloon-{name}");
+    let initrd = Store::of_checkout().initramfs_for(Kernel::V6_12Cloud, &initrd, &extras);
     let initrd = initrd.map_err(|error| error.to_string())?;
-    let setup = Setup::with_initrd(Kernel::V6_12Cloud, initrd, "use")?;
+    let setup = Setup::with_initrd(Kernel::V6_12Cloud, initrd, name)?;
     Ok(setup.memory_mib(1024).options(options))
 }
 
@@ -66,11 +93,14 @@ fn wait_for_less(guest: &Guest, before: u64, less: u64) {
     }
 }
 
-fn ask(socket: &Path, size: Option<u64>) -> Balloon {
+fn connect(socket: &Path) -> Client {
     let address = socket.to_str().expect("a text").parse().expect("a path");
-    let mut client = Client::connect(&address).expect("the machine listens");
+    Client::connect(&address).expect("the machine listens")
+}
+
+fn ask(socket: &Path, size: Option<u64>) -> Balloon {
     let reclaim = false;
-    client
+    connect(socket)
         .balloon(Inflate { size, reclaim })
         .expect("it has one")
 }
@@ -134,4 +164,48 @@ fn a_balloon_takes_memory_and_gives_it_back() {
     ask(&socket, Some(0));
     wait_for(&socket, |balloon| balloon.actual == 0);
     end_well(guest);
+}
+
+/// The guest goes on using memory while all that is free is taken from it, again and again.
+#[test]
+fn free_memory_is_reclaimed_and_the_guest_keeps_its_data() {
+    const ROUNDS: usize = 5;
+    /// The guest hears a little later that it has its pages again.
+    const NAP: Duration = Duration::from_millis(500);
+    let scratch = Scratch::new("reclaim");
+    let socket = scratch.path().join("control.sock");
+    let control = socket.to_str().expect("a text");
+    let options = [
+        "--balloon",
+        "free-page-reporting=false",
+        "--control",
+        control,
+    ];
+    let setup = setup_for("keep", KEEP, &options);
+    let mut guest = or_skip!("reclaiming free memory", setup).start();
+    guest.expect("ARMLET-FREE");
+    let before = resident(&guest);
+    assert!(before > USED, "what is free stays: {before}");
+    let mut client = connect(&socket);
+    for round in 0..ROUNDS {
+        let (_, Reclaimed { named, returned }) = client.reclaim(None).expect("it goes back");
+        println!("{} of {} MiB went back", returned / MIB, named / MIB);
+        assert!(returned <= named && named <= 1024 * MIB);
+        assert!(round > 0 || returned > USED / 2, "{returned} of {named}");
+        let now = resident(&guest);
+        assert!(round > 0 || now < before - USED / 2, "{now} of {before}");
+        std::thread::sleep(NAP);
+    }
+    let two = [connect(&socket), connect(&socket)].map(|mut client| {
+        let (size, reclaim) = (None, true);
+        client.balloon(Inflate { size, reclaim })
+    });
+    assert!(two[0].is_ok() && two[1].is_err(), "one at a time: {two:?}");
+    guest.send("");
+    guest.expect("ARMLET-KEPT");
+    guest.send("");
+    let lines = guest.end_well();
+    let text = lines.join("\n");
+    assert!(!text.contains("ARMLET-LOST"), "{text}");
+    assert_eq!(trouble_in(&text), None);
 }

@@ -1,16 +1,18 @@
 //! The memory balloon: page numbers, hints, reports and statistics of any shape.
 
 use std::io;
+use std::ops::Range;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use aarch64::Gpa;
 use aarch64::machine::Span;
 use devices::virtio::Next;
-use devices::virtio::balloon::spec::{PAGE, feature};
-use devices::virtio::balloon::{Balloon, BalloonConfig, Reclaim};
+use devices::virtio::balloon::spec::{PAGE, feature, hint};
+use devices::virtio::balloon::{Balloon, BalloonConfig, Reclaim, Round};
 use devices::virtio::mmio::MmioTransport;
 use devices::virtio::testing::{
-    Buffer, Driver, MmioRegisters, NoThreads, RAM_BASE, Recorder, Registers, ram,
+    Buffer, Driver, Manual, MmioRegisters, NoThreads, RAM_BASE, Recorder, Registers, ram,
 };
 
 use memory::Layout;
@@ -50,9 +52,10 @@ fn message(bytes: &mut Bytes<'_>, layout: &Layout) -> Vec<Buffer> {
         near,
         bytes.u32(),
         near + 1,
-        0x8000_0000 + bytes.below(3) as u32,
+        hint::FIRST + bytes.below(3) as u32,
+        hint::STOP,
     ];
-    let sent = &numbers[bytes.below(4) as usize..];
+    let sent = &numbers[bytes.below(5) as usize..];
     let message: Vec<u8> = sent
         .iter()
         .flat_map(|number| number.to_le_bytes())
@@ -69,6 +72,21 @@ fn message(bytes: &mut Bytes<'_>, layout: &Layout) -> Vec<Buffer> {
     (0..1 + near % 2).map(buffer).collect()
 }
 
+/// What was hinted is memory, in runs that do not touch; an end is an end.
+fn look_at_hints(device: &Balloon, round: Option<Round>, end: bool) {
+    let Some(round) = round else {
+        return;
+    };
+    let named = device.hints(round).unwrap_or_default();
+    let whole = |run: &Range<u64>| run.start < run.end && run.end <= PAGES;
+    assert!(named.iter().all(whole), "{named:?}");
+    assert!(named.windows(2).all(|two| two[0].end < two[1].start));
+    if end {
+        device.end_hints(round);
+        assert_eq!(device.hints(round), None);
+    }
+}
+
 /// Whatever is sent, only memory goes back to the host, and the device comes to rest.
 pub fn virtio_balloon(data: &[u8]) {
     let mut bytes = Bytes::new(data);
@@ -83,7 +101,8 @@ pub fn virtio_balloon(data: &[u8]) {
         reporting: true,
     };
     let granule = PAGE << bytes.below(3);
-    let device = Balloon::new(Box::new(watch.clone()), span, granule, config);
+    let clock = Arc::new(Manual::default());
+    let device = Balloon::new((Box::new(watch.clone()), clock), span, granule, config);
     let device = Arc::new(device);
     let (ram, layout) = ram(PAGES);
     let (_, line) = Recorder::wire();
@@ -94,14 +113,20 @@ pub fn virtio_balloon(data: &[u8]) {
     let start = || Driver::start(MmioRegisters(&slot), &layout, features, &[QUEUE; QUEUES]);
     let mut driver = start();
     let mut open = [0_usize; QUEUES];
+    let mut round = None;
     while !bytes.is_empty() {
-        match bytes.below(8) {
+        match bytes.below(9) {
             0 => {
                 let size = bytes.value();
                 let fits = size <= span.size;
                 assert_eq!(device.set_target(size).is_ok(), fits);
             }
-            1 => device.ask_for_hints(),
+            1 => {
+                let (told, _) = channel();
+                let asked = device.ask_for_hints(told);
+                // Whoever asks twice is refused, so there is one at a time.
+                round = asked.ok().or(round);
+            }
             2 => {
                 slot.core().hold();
                 let saved = slot.core().save();
@@ -109,7 +134,8 @@ pub fn virtio_balloon(data: &[u8]) {
                 slot.core().release();
             }
             3 => drop(device.stats().is_some()),
-            4 => *watch.0.lock().expect("nobody panicked") = bytes.flag(),
+            4 => look_at_hints(&device, round, bytes.flag()),
+            5 => *watch.0.lock().expect("nobody panicked") = bytes.flag(),
             _ => {
                 let queue = bytes.below(QUEUES as u64) as u16;
                 let list = message(&mut bytes, &layout);

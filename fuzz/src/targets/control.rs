@@ -1,7 +1,9 @@
 //! What other programs say to a running machine.
 
+use std::sync::Arc;
+
 use vmm::control::protocol::{Answer, Code, Facts, Fault, Said};
-use vmm::control::server::Service;
+use vmm::control::server::{Herald, Service};
 use vmm::coordinator::controls;
 
 /// Lines of any kind are answered, each with one line of JSON; what is refused has a reason.
@@ -22,8 +24,9 @@ pub fn control(data: &[u8]) {
         stop_timeout: Default::default(),
         balloon: None,
     };
+    let herald: Herald = Arc::new(|event| unreachable!("nothing was begun: {event:?}"));
     for line in data.split(|byte| *byte == b'\n') {
-        let said = service.answer(line);
+        let said = service.answer(line, &herald);
         let answer = said.strip_suffix('\n').expect("a whole line");
         assert!(!answer.contains('\n'), "{answer}");
         let answer: Answer = serde_json::from_str(answer).expect("an answer");
@@ -47,6 +50,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"id":1,"method":"status"}"#,
         r#"{"id":18446744073709551615,"method":"stop","params":{"timeout":30,"force":false}}"#,
         r#"{"method":"stop","params":{"force":true},"id":0}"#,
+        r#"{"id":2,"method":"balloon","params":{"size":1048576,"reclaim":true}}"#,
         "{\"id\":1,\"method\":\"fly\"}\n[[[[{\"id\":\"\\u0000\"}]]]]\n\n{}",
     ]
     .map(|text| text.as_bytes().to_vec())

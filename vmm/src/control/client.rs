@@ -1,5 +1,6 @@
 //! The other side of a control socket: what `armlet stop`, `status` and `balloon` are.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -9,13 +10,16 @@ use serde_json::Value;
 
 use super::Address;
 use super::protocol::{
-    Answer, Balloon, Event, Fault, Greeting, Inflate, MAX_LINE, Request, Said, Status, Stop,
+    Answer, Balloon, End, Event, Fault, Greeting, Inflate, MAX_LINE, Request, Said, Status, Stop,
     Stopping, VERSION, to_line,
 };
 use crate::host::clock::now;
+use crate::machine::Reclaimed;
 
 /// How long a machine may take to answer. It does so in no time.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take a guest's free memory, longer than it gives the guest.
+const TO_RECLAIM: Duration = Duration::from_secs(30);
 
 /// Why a machine cannot be reached or does not do as it is told. One line.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +61,8 @@ pub struct Client {
     stream: BufReader<UnixStream>,
     /// Of the request that was sent last.
     id: u64,
-    /// An event that came before an answer.
-    event: Option<Event>,
+    /// Events that came before an answer.
+    events: VecDeque<Event>,
     /// What came of a line so far.
     line: Vec<u8>,
 }
@@ -85,7 +89,7 @@ impl Client {
             address,
             stream,
             id: 0,
-            event: None,
+            events: VecDeque::new(),
             line: Vec::new(),
         };
         let Greeting { armlet, protocol } = client.read(Some(now() + PATIENCE))?;
@@ -129,11 +133,48 @@ impl Client {
     /// # Errors
     /// When it does not within `limit` ([`ClientError::Silent`], after which one may wait on), or is
     /// gone.
-    pub fn wait_for_end(&mut self, limit: Option<Duration>) -> Result<Event, ClientError> {
-        if let Some(event) = self.event.take() {
+    pub fn wait_for_end(&mut self, limit: Option<Duration>) -> Result<(End, String), ClientError> {
+        let due = limit.map(|limit| now() + limit);
+        loop {
+            match self.next_event(due)? {
+                Event::Ended { how, message } => return Ok((how, message)),
+                Event::Reclaimed { .. } | Event::NotReclaimed { .. } => {}
+            }
+        }
+    }
+
+    /// Takes all of the guest's free memory back, and says how the balloon is and what came of that.
+    ///
+    /// # Errors
+    /// When the machine refuses, or nothing goes back.
+    pub fn reclaim(&mut self, size: Option<u64>) -> Result<(Balloon, Reclaimed), ClientError> {
+        let reclaim = true;
+        let balloon = self.balloon(Inflate { size, reclaim })?;
+        let due = Some(now() + TO_RECLAIM);
+        loop {
+            match self.next_event(due)? {
+                Event::Reclaimed {
+                    round,
+                    named,
+                    returned,
+                } if balloon.round == Some(round) => {
+                    return Ok((balloon, Reclaimed { named, returned }));
+                }
+                Event::NotReclaimed { round, fault } if balloon.round == Some(round) => {
+                    return Err(ClientError::Fault(self.address.clone(), fault));
+                }
+                // Others asked before.
+                Event::Reclaimed { .. } | Event::NotReclaimed { .. } => {}
+                Event::Ended { .. } => return Err(ClientError::Lost(self.address.clone())),
+            }
+        }
+    }
+
+    /// The next event, of those that this version knows.
+    fn next_event(&mut self, due: Option<Instant>) -> Result<Event, ClientError> {
+        if let Some(event) = self.events.pop_front() {
             return Ok(event);
         }
-        let due = limit.map(|limit| now() + limit);
         loop {
             let value: Value = self.read(due)?;
             if let Ok(event) = serde_json::from_value(value) {
@@ -158,7 +199,7 @@ impl Client {
         let Answer { id: _, outcome } = loop {
             let value: Value = self.read(due)?;
             if let Ok(event) = serde_json::from_value(value.clone()) {
-                self.event = Some(event);
+                self.events.push_back(event);
                 continue;
             }
             let answer: Answer =
@@ -218,7 +259,6 @@ mod tests {
 
     use images::testing::Folder;
 
-    use super::super::protocol::End;
     use super::*;
 
     #[test]
@@ -227,11 +267,9 @@ mod tests {
         let path = folder.join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let (go, wait) = std::sync::mpsc::channel();
-        let ended = Event::Ended {
-            how: End::PoweredOff,
-            message: "the guest powered off".to_owned(),
-        };
-        let line = to_line(&ended);
+        let (how, message) = (End::PoweredOff, "the guest powered off".to_owned());
+        let ended = (how, message.clone());
+        let line = to_line(&Event::Ended { how, message });
         let machine = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let greeting = Greeting {

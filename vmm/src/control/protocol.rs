@@ -10,6 +10,9 @@
 //! < {"id":2,"result":{"timeout":10}}
 //! > {"id":3,"method":"fly"}
 //! < {"id":3,"error":{"code":"unknown-method","message":"..."}}
+//! > {"id":4,"method":"balloon","params":{"reclaim":true}}
+//! < {"id":4,"result":{"target":0,"actual":0,"driver":true,"guest":null,"round":2147483648}}
+//! < {"event":"reclaimed","round":2147483648,"named":209715200,"returned":201326592}
 //! < {"event":"ended","how":"powered-off","message":"the guest powered off"}
 //! ```
 //! A line has at most [`MAX_LINE`] bytes. A request has nothing but these fields; a client is to
@@ -20,6 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::coordinator::{Activity, Condition};
+use crate::machine::{ReclaimError, Reclaimed};
 use crate::outcome::Outcome;
 
 /// The version of the protocol.
@@ -90,7 +94,8 @@ pub struct Inflate {
     /// How many bytes the guest is to give up from now on; nothing changes if this is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// The guest is to name all its free memory, which goes back to the host.
+    /// The guest is to name all its free memory, which goes back to the host. The result says that
+    /// this has begun; [`Event::Reclaimed`] or [`Event::NotReclaimed`] follows within seconds.
     #[serde(default)]
     pub reclaim: bool,
 }
@@ -102,8 +107,13 @@ pub struct Balloon {
     pub target: u64,
     /// What it has given up, by its own account.
     pub actual: u64,
+    /// Whether it has a driver that hears of all this.
+    pub driver: bool,
     /// What it said last of its memory; asking makes it say so anew.
     pub guest: Option<GuestMemory>,
+    /// The number of what has begun, if free memory is to be reclaimed. The event that tells the
+    /// result has it too.
+    pub round: Option<u32>,
 }
 
 /// A guest's memory as it sees it, in bytes. What it does not say is missing.
@@ -117,6 +127,8 @@ pub struct GuestMemory {
     pub available: Option<u64>,
     /// What files are in.
     pub caches: Option<u64>,
+    /// How many milliseconds ago it said so.
+    pub age: u64,
 }
 
 /// Result of `stop`.
@@ -234,6 +246,10 @@ pub enum Code {
     NoDevice,
     /// The machine is over.
     Over,
+    /// The machine or its guest cannot do that, or not now.
+    Refused,
+    /// The host failed.
+    HostFailed,
     /// What a later version says.
     #[serde(other)]
     Other,
@@ -249,6 +265,23 @@ pub enum Event {
         how: End,
         /// For people; one line.
         message: String,
+    },
+    /// A guest's free memory went back to the host, as somebody asked. In bytes.
+    Reclaimed {
+        /// That of the answer to who asked.
+        round: u32,
+        /// What it named as free.
+        named: u64,
+        /// What of it went back: the guest may use free memory at any moment, and keeps that.
+        returned: u64,
+    },
+    /// It did not.
+    NotReclaimed {
+        /// That of the answer to who asked.
+        round: u32,
+        /// Why.
+        #[serde(flatten)]
+        fault: Fault,
     },
 }
 
@@ -275,6 +308,41 @@ pub enum End {
     /// What a later version says.
     #[serde(other)]
     Other,
+}
+
+impl Event {
+    /// What came of a reclaim.
+    #[must_use]
+    pub fn of_reclaim(round: u32, result: Result<Reclaimed, ReclaimError>) -> Self {
+        match result {
+            Ok(Reclaimed { named, returned }) => Self::Reclaimed {
+                round,
+                named,
+                returned,
+            },
+            Err(error) => Self::NotReclaimed {
+                round,
+                fault: error.into(),
+            },
+        }
+    }
+}
+
+impl From<ReclaimError> for Fault {
+    fn from(error: ReclaimError) -> Self {
+        let code = match error {
+            ReclaimError::NoDriver
+            | ReclaimError::NoHints
+            | ReclaimError::NoLog
+            | ReclaimError::StandsStill
+            | ReclaimError::UnderWay
+            | ReclaimError::TimedOut
+            | ReclaimError::Reset
+            | ReclaimError::Ended => Code::Refused,
+            ReclaimError::Host(_) => Code::HostFailed,
+        };
+        fault(code, format!("balloon: {error}"))
+    }
 }
 
 impl From<&Outcome> for Event {

@@ -2,11 +2,11 @@
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use devices::virtio::balloon::Balloon as BalloonDevice;
 use serde_json::Value;
 
 use super::connection::{Connection, Line};
@@ -14,11 +14,12 @@ use super::protocol::{
     self, Answer, Balloon, Code, Command, Event, Facts, Fault, Greeting, GuestMemory, Inflate,
     MAX_LINE, Said, Status, Stop, Stopping, fault, to_line,
 };
-use crate::config::StopTimeout;
+use crate::config::{ByteSize, StopTimeout};
 use crate::coordinator::Control;
 use crate::host::poll::{self, Wanted};
 use crate::host::socket::Socket;
 use crate::host::thread;
+use crate::machine::GuestBalloon;
 use crate::outcome::Outcome;
 
 /// Connections at once. When one more comes, the one that was silent longest goes.
@@ -36,56 +37,71 @@ pub struct Service {
     /// How long its guest may take to shut down, unless a request says otherwise.
     pub stop_timeout: StopTimeout,
     /// Its memory balloon, if it has one.
-    pub balloon: Option<Arc<BalloonDevice>>,
+    pub balloon: Option<Arc<GuestBalloon>>,
 }
 
+/// Tells everybody who is connected what happens.
+pub type Herald = Arc<dyn Fn(Event) + Send + Sync>;
+
 impl Service {
-    /// Does what a line asks for, and gives the line to say.
+    /// Does what a line asks for, and gives the line to say. What takes time is told to the herald
+    /// later.
     #[must_use]
-    pub fn answer(&self, line: &[u8]) -> String {
+    pub fn answer(&self, line: &[u8], herald: &Herald) -> String {
         let (id, result) = match protocol::read_request(line) {
-            Ok((id, command)) => (Some(id), self.obey(command)),
+            Ok((id, command)) => (Some(id), self.obey(command, herald)),
             Err((id, fault)) => (id, Err(fault)),
         };
         answer(id, result)
     }
 
-    fn obey(&self, command: Command) -> Result<Value, Fault> {
+    fn obey(&self, command: Command, herald: &Herald) -> Result<Value, Fault> {
         match command {
             Command::Status => {
                 let status = Status::new(self.control.condition(), self.facts.clone());
                 Ok(to_value(&status))
             }
             Command::Stop(stop) => self.stop(stop).map(|stopping| to_value(&stopping)),
-            Command::Balloon(inflate) => self.inflate(inflate).map(|report| to_value(&report)),
+            Command::Balloon(inflate) => self
+                .inflate(inflate, herald)
+                .map(|report| to_value(&report)),
         }
     }
 
-    fn inflate(&self, inflate: Inflate) -> Result<Balloon, Fault> {
+    fn inflate(&self, inflate: Inflate, herald: &Herald) -> Result<Balloon, Fault> {
         let Inflate { size, reclaim } = inflate;
-        let device = self.balloon.as_deref().ok_or_else(|| {
+        let balloon = self.balloon.as_ref().ok_or_else(|| {
             let line = "balloon: the machine was started with --balloon off".to_owned();
             fault(Code::NoDevice, line)
         })?;
+        let device = balloon.device();
         if let Some(size) = size {
             device.set_target(size).map_err(|most| {
-                let line = format!("balloon: size {size}: the guest has {most} bytes of memory");
+                let (size, most) = (ByteSize(size), ByteSize(most));
+                let line = format!("balloon: size {size}: the guest has only {most} of memory");
                 fault(Code::BadParams, line)
             })?;
         }
-        if reclaim {
-            device.ask_for_hints();
-        }
-        let guest = device.stats().map(|stats| GuestMemory {
+        let round = if reclaim {
+            let herald = herald.clone();
+            let tell = move |round, result| herald(Event::of_reclaim(round, result));
+            Some(balloon.reclaim(&self.control, tell)?)
+        } else {
+            None
+        };
+        let guest = device.stats().map(|(stats, age)| GuestMemory {
             total: stats.total,
             free: stats.free,
             available: stats.available,
             caches: stats.caches,
+            age: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
         });
         Ok(Balloon {
             target: device.target(),
             actual: device.actual(),
+            driver: device.has_driver(),
             guest,
+            round,
         })
     }
 
@@ -132,7 +148,7 @@ fn to_value(result: &impl serde::Serialize) -> Value {
 /// A control socket that is served. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Server {
-    bell: PipeWriter,
+    bell: Arc<PipeWriter>,
     ended: Arc<Mutex<Option<Event>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -145,12 +161,16 @@ impl Server {
     pub fn start(socket: Socket, service: Service) -> std::io::Result<Self> {
         socket.listener().set_nonblocking(true)?;
         let (hear, bell) = std::io::pipe()?;
+        let bell = Arc::new(bell);
+        let (herald, news) = herald(bell.clone());
         let ended = Arc::new(Mutex::new(None));
         let serving = Serving {
             socket,
             hear,
             ended: ended.clone(),
             service,
+            herald,
+            news,
             connections: Vec::new(),
             rests: false,
         };
@@ -171,12 +191,37 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.bell.write(&[0]);
+        ring(&self.bell, Ring::End);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
     }
+}
+
+/// Why the bell rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// It is over.
+    End,
+    /// There is an event to tell.
+    News,
+}
+
+/// Wakes the thread. What it is told is a byte in a pipe.
+fn ring(mut bell: &PipeWriter, why: Ring) {
+    // The reader is gone when the thread is, and nobody listens then.
+    let _ = bell.write(&[why as u8]);
+}
+
+/// What tells the thread of events, and where they arrive.
+fn herald(bell: Arc<PipeWriter>) -> (Herald, Receiver<Event>) {
+    let (tell, news): (Sender<Event>, _) = channel();
+    let herald = move |event| {
+        let _ = tell.send(event);
+        ring(&bell, Ring::News);
+    };
+    (Arc::new(herald), news)
 }
 
 struct Serving {
@@ -185,6 +230,8 @@ struct Serving {
     hear: PipeReader,
     ended: Arc<Mutex<Option<Event>>>,
     service: Service,
+    herald: Herald,
+    news: Receiver<Event>,
     // State.
     /// The one that spoke last is last.
     connections: Vec<Connection<UnixStream>>,
@@ -225,8 +272,11 @@ impl Serving {
             return Ok(true);
         };
         if bell.read {
-            let _ = self.hear.read(&mut [0; 8])?;
-            return Ok(false);
+            let mut rings = [0; 8];
+            let count = self.hear.read(&mut rings)?;
+            if count == 0 || rings[..count].contains(&(Ring::End as u8)) {
+                return Ok(false);
+            }
         }
         let mut spoke = Vec::new();
         let mut silent = Vec::new();
@@ -237,7 +287,7 @@ impl Serving {
             if ready.read && connection.wants_read() {
                 connection.read();
             }
-            let list = if converse(&mut connection, &self.service) {
+            let list = if converse(&mut connection, &self.service, &self.herald) {
                 &mut spoke
             } else {
                 &mut silent
@@ -248,10 +298,22 @@ impl Serving {
         }
         self.connections = silent;
         self.connections.append(&mut spoke);
+        self.tell_news();
         if listening.read {
             self.accept();
         }
         Ok(true)
+    }
+
+    /// Tells everybody what happened. Answers that were given before go first.
+    fn tell_news(&mut self) {
+        for event in self.news.try_iter() {
+            let line = to_line(&event);
+            for connection in &mut self.connections {
+                connection.say(&line);
+                connection.write();
+            }
+        }
     }
 
     fn accept(&mut self) {
@@ -294,12 +356,12 @@ impl Serving {
 }
 
 /// Answers what was asked; whether anything was.
-fn converse(connection: &mut Connection<UnixStream>, service: &Service) -> bool {
+fn converse(connection: &mut Connection<UnixStream>, service: &Service, herald: &Herald) -> bool {
     let mut spoke = false;
     while let Some(line) = connection.next_line() {
         spoke = true;
         connection.say(&match line {
-            Line::Whole(line) => service.answer(&line),
+            Line::Whole(line) => service.answer(&line, herald),
             Line::TooLong => {
                 let message = format!("a line has at most {MAX_LINE} bytes");
                 answer(None, Err(fault(Code::TooLong, message)))

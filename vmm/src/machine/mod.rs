@@ -42,6 +42,7 @@ use crate::host::clock::Alarms;
 use crate::outcome::Outcome;
 use crate::state::Saved;
 use crate::vcpu::chain;
+pub use balloon::{GuestBalloon, ReclaimError, Reclaimed};
 use contents::Contents;
 use disk::OpenDisk;
 use outputs::Beside;
@@ -275,7 +276,7 @@ impl Machine {
             reach,
             _alarms,
         } = self;
-        let server = reach.serve(control.clone(), shape.cpu, platform.balloon())?;
+        let server = reach.serve(control.clone(), shape.cpu, platform.balloon().cloned())?;
         let session = console.start(platform.uart().clone(), ports, control)?;
         let board = platform.clone();
         let outcome = coordinator::run_from((start, begin), fleet, board, on_reset, inbox);

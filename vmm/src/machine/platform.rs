@@ -11,11 +11,11 @@ use devices::pl031::Pl031;
 use devices::pl061::Pl061;
 use devices::serial::SerialSink;
 use devices::virtio::GuestRam;
-use devices::virtio::balloon::Balloon;
 use devices::virtio::console::Console;
 use memory::{Layout, Prot, Region};
 
 use super::StartError;
+use super::balloon::GuestBalloon;
 use super::contents::Contents;
 use super::disk::OpenDisk;
 use super::interrupts::Interrupts;
@@ -145,12 +145,15 @@ impl Platform {
 
     /// The machine has come to its end, and no vCPU runs.
     pub fn finish(&self) {
+        if let Some(balloon) = self.balloon() {
+            balloon.finish();
+        }
         self.virtio.finish();
     }
 
     /// The memory balloon, if there is one.
-    pub fn balloon(&self) -> Option<Arc<Balloon>> {
-        self.virtio.balloon().cloned()
+    pub fn balloon(&self) -> Option<&Arc<GuestBalloon>> {
+        self.virtio.balloon()
     }
 
     /// The serial port.

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use aarch64::cpu_model::CpuModel;
-use devices::virtio::balloon::Balloon;
 
-use super::StartError;
+use super::{GuestBalloon, StartError};
 use crate::config::{MachineConfig, StopTimeout};
 use crate::control::Address;
 use crate::control::protocol::Facts;
@@ -47,7 +46,7 @@ impl Reach {
         self,
         control: Control,
         cpu: CpuModel,
-        balloon: Option<Arc<Balloon>>,
+        balloon: Option<Arc<GuestBalloon>>,
     ) -> Result<Option<Server>, StartError> {
         let Self {
             socket,

@@ -117,6 +117,10 @@ impl Platform {
             virtio,
         } = shape;
         let counter = standing.counter;
+        // It tells the guest, by an interrupt that is to be saved.
+        if let Some(balloon) = self.balloon() {
+            balloon.end_reclaim();
+        }
         let vcpus = vcpus::save(standing, cpu)?;
         let processor = vcpus::processor(standing, cpu)?;
         let frequency = counter.frequency;

@@ -18,7 +18,6 @@ use aarch64::{Gpa, Intid, Size};
 use devices::bus::{Bus, BusError};
 use devices::clock::Monotonic;
 use devices::pci::{PciHost, Slot as PciSlot, intx};
-use devices::virtio::balloon::Balloon as BalloonDevice;
 use devices::virtio::console::Console;
 use devices::virtio::entropy::Entropy;
 use devices::virtio::host::{Bell, Binding};
@@ -30,7 +29,7 @@ use devices::virtio::{
 use hv_backend::api::Doorbell;
 
 use super::StartError;
-use super::balloon;
+use super::balloon::GuestBalloon;
 use super::disk::OpenDisk;
 use super::interrupts::Interrupts;
 use crate::config::balloon::{Balloon, BalloonConfig};
@@ -105,9 +104,10 @@ impl Wanted {
                 Arc::new(Entropy::new(source, clock.clone(), limit))
             }
             Self::Balloon(config) => {
-                let device = Arc::new(balloon::device(config, means.fleet, means.span));
-                means.balloon = Some(device.clone());
-                device
+                let ram = (means.ram, means.span);
+                let balloon = GuestBalloon::new(config, clock.clone(), means.fleet, ram);
+                let balloon = means.balloon.insert(Arc::new(balloon));
+                balloon.device().clone()
             }
         }
     }
@@ -178,14 +178,14 @@ pub struct Means<'a> {
     /// The console.
     pub console: Arc<Console>,
     /// The balloon, as soon as it is made.
-    pub balloon: Option<Arc<BalloonDevice>>,
+    pub balloon: Option<Arc<GuestBalloon>>,
 }
 
 /// The devices in their slots.
 pub struct VirtioSlots {
     slots: Vec<Slot>,
     disks: Vec<OpenDisk>,
-    balloon: Option<Arc<BalloonDevice>>,
+    balloon: Option<Arc<GuestBalloon>>,
 }
 
 impl VirtioSlots {
@@ -213,7 +213,7 @@ impl VirtioSlots {
     }
 
     /// The memory balloon, if there is one.
-    pub fn balloon(&self) -> Option<&Arc<BalloonDevice>> {
+    pub fn balloon(&self) -> Option<&Arc<GuestBalloon>> {
         self.balloon.as_ref()
     }
 

@@ -12,7 +12,7 @@ use hv_backend::api::Exit;
 use hv_backend::scripted::{Script, Scripted, Step};
 use vmm::control::Address;
 use vmm::control::client::{Client, ClientError};
-use vmm::control::protocol::{Code, End, Event, State, Status, Stop};
+use vmm::control::protocol::{Code, End, Inflate, State, Status, Stop};
 use vmm::coordinator::{Activity, Control};
 use vmm::machine::Machine;
 use vmm::outcome::Outcome;
@@ -154,8 +154,7 @@ fn the_socket_answers_while_the_machine_runs_and_while_it_is_paused() {
         force: true,
     });
     assert_eq!(cut.unwrap().timeout, 0);
-    let Event::Ended { how, .. } = client.wait_for_end(Some(LONG)).unwrap();
-    assert_eq!(how, End::Cut);
+    assert_eq!(client.wait_for_end(Some(LONG)).unwrap().0, End::Cut);
     assert_eq!(run.join().unwrap(), Ok(Outcome::Cut));
     assert!(!path.exists());
 }
@@ -171,7 +170,7 @@ fn everybody_hears_of_the_end() {
     kick_to_the_end(&control);
     assert_eq!(run.join().unwrap(), Ok(Outcome::ResetRefused));
     for mut client in clients {
-        let Event::Ended { how, message } = client.wait_for_end(Some(LONG)).unwrap();
+        let (how, message) = client.wait_for_end(Some(LONG)).unwrap();
         assert_eq!(
             (how, &*message),
             (End::Reset, "the guest asked for a reset")
@@ -256,4 +255,41 @@ fn a_socket_that_cannot_be_made_is_bad_input() {
         line.starts_with("--control /nowhere/socket: cannot listen"),
         "{line}"
     );
+}
+
+#[test]
+fn a_balloon_that_no_driver_hears_of_says_so() {
+    let (path, machine) = with_socket("socket-balloon", |script| script.then(Step::UntilKicked));
+    let run = std::thread::spawn(move || machine.run());
+    let mut client = connect(&path);
+    while client.status().unwrap().state != State::Running {}
+    let mut ask = |size, reclaim| client.balloon(Inflate { size, reclaim });
+    let asked = ask(Some(5 << 20), false).unwrap();
+    assert_eq!(
+        (asked.target, asked.driver, asked.guest),
+        (5 << 20, false, None)
+    );
+    for (size, reclaim, code, said) in [
+        (
+            Some(1 << 40),
+            false,
+            Code::BadParams,
+            "balloon: size 1T: the guest has only 32M of memory",
+        ),
+        (
+            None,
+            true,
+            Code::Refused,
+            "balloon: the guest has no driver for its balloon, at least not yet",
+        ),
+    ] {
+        let Err(ClientError::Fault(_, fault)) = ask(size, reclaim) else {
+            panic!("accepted")
+        };
+        assert_eq!((fault.code, &*fault.message), (code, said));
+    }
+    let force = true;
+    let timeout = None;
+    client.stop(Stop { timeout, force }).unwrap();
+    assert_eq!(run.join().unwrap(), Ok(Outcome::Cut));
 }

@@ -5,14 +5,24 @@
 //! |---|---|
 //! | pages that the guest puts into the balloon, takes out, reports or hints | `worker` |
 //! | which of the host's pages that makes free | `granules` |
+//! | the hints of a round | `hints` |
 //! | what the guest says of its memory | [`Stats`] |
 //!
 //! The host sets a target ([`Balloon::set_target`]); the guest moves towards it as fast as it likes.
 //! A page that is given back reads as zeros when the guest touches it again, whatever it was used
 //! for: a guest that lies about its pages harms itself only.
 //!
-//! With free page reporting the guest tells of itself what it does not use. Where a driver only knows
-//! hints, or the host wants memory now, [`Balloon::ask_for_hints`] has it tell all that is free.
+//! With free page reporting the guest tells of itself what it does not use, and leaves it alone until
+//! it is answered. Where a driver only knows hints, or the host wants memory now,
+//! [`Balloon::ask_for_hints`] has it name all that is free. It may take such pages back at any time, so
+//! the device only collects them ([`Balloon::hints`]): the machine, which can stop the guest and knows
+//! what it has written, gives back what it may and ends the round ([`Balloon::end_hints`]).
+//!
+//! Drivers are asked to tell before they use pages of the balloon again (`MUST_TELL_HOST`), as Linux
+//! does anyway. It matters where the host's pages are larger: one of them goes back once all its parts
+//! are in the balloon, and a part that was in use by then would be lost. Of a driver that does not
+//! promise it, only what it gives in one piece counts. The bit is offered on every host, so that a saved
+//! guest finds the same device on another.
 //!
 //! Queues follow one another without gaps for the features that the driver accepted, as Linux counts
 //! them; a driver that counts as the specification's list does is understood too.
@@ -20,6 +30,7 @@
 //! Omitted: page poisoning. A driver that poisons free pages does not report them then.
 
 mod granules;
+mod hints;
 pub mod spec;
 mod state;
 mod stats;
@@ -29,20 +40,26 @@ mod worker;
 
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::ops::Range;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use aarch64::Gpa;
 use aarch64::machine::Span;
 
+pub use hints::{HintsEnd, NoHints, Round};
 pub use state::BalloonState;
 pub use stats::Stats;
 
 use self::granules::Granules;
-use self::spec::{PAGE, config, feature, hint};
+use self::hints::Rounds;
+use self::spec::{PAGE, config, feature};
 use super::{
     Activation, BadVirtioState, Chain, ConfigSignal, DeviceKind, DeviceState, QueueHandle,
     QueueSpec, Served, VirtioDevice,
 };
+use crate::clock::Monotonic;
 
 /// One worker for all queues: there is no hurry.
 const QUEUES: [QueueSpec; 5] = [QueueSpec {
@@ -62,7 +79,7 @@ pub trait Reclaim: Send + Sync {
 /// What a balloon offers beyond inflating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BalloonConfig {
-    /// Bytes that it is to have from the start on.
+    /// Bytes that it is to have from the start on, at most all of RAM.
     pub target: u64,
     /// The guest takes pages back when it runs out of memory.
     pub deflate_on_oom: bool,
@@ -87,6 +104,7 @@ pub struct Balloon {
     ram: Span,
     // Wiring.
     reclaim: Box<dyn Reclaim>,
+    clock: Arc<dyn Monotonic>,
     signal: OnceLock<ConfigSignal>,
     // State.
     inner: Mutex<Inner>,
@@ -95,15 +113,17 @@ pub struct Balloon {
 struct Inner {
     target: u32,
     actual: u32,
-    /// What the guest reads as the round of hints it is asked for.
-    hint_id: u32,
-    /// It sends those hints now.
-    hinting: bool,
-    /// The next round's.
-    next_hint_id: u32,
+    rounds: Rounds,
+    /// What the driver accepted, while there is one.
+    accepted: Option<u64>,
+    /// The driver tells before it uses pages of the balloon again.
+    tells: bool,
+    /// The device was restored: what it has to say may have changed while it was saved.
+    restored: bool,
     roles: [Option<Role>; QUEUES.len()],
     granules: Granules,
-    stats: Option<Stats>,
+    /// With the time when they came.
+    stats: Option<(Stats, Duration)>,
     /// The buffer that the driver gets back when new statistics are wanted.
     stats_buffer: Option<Chain>,
     /// New statistics are wanted.
@@ -117,7 +137,12 @@ impl Balloon {
     /// An empty balloon for a guest with this RAM, on a host that gives memory back in units of
     /// `granule` bytes.
     #[must_use]
-    pub fn new(reclaim: Box<dyn Reclaim>, ram: Span, granule: u64, config: BalloonConfig) -> Self {
+    pub fn new(
+        (reclaim, clock): (Box<dyn Reclaim>, Arc<dyn Monotonic>),
+        ram: Span,
+        granule: u64,
+        config: BalloonConfig,
+    ) -> Self {
         let BalloonConfig {
             target,
             deflate_on_oom,
@@ -127,9 +152,10 @@ impl Balloon {
         let inner = Inner {
             target: pages_of(target.min(ram.size)),
             actual: 0,
-            hint_id: hint::STOP,
-            hinting: false,
-            next_hint_id: hint::FIRST,
+            rounds: Rounds::default(),
+            accepted: None,
+            tells: false,
+            restored: false,
             roles: [None; QUEUES.len()],
             granules: Granules::new(ram, granule),
             stats: None,
@@ -139,12 +165,14 @@ impl Balloon {
             warned: false,
         };
         Self {
-            features: feature::STATS_VQ
+            features: feature::MUST_TELL_HOST
+                | feature::STATS_VQ
                 | feature::FREE_PAGE_HINT
                 | optional(deflate_on_oom, feature::DEFLATE_ON_OOM)
                 | optional(reporting, feature::REPORTING),
             ram,
             reclaim,
+            clock,
             signal: OnceLock::new(),
             inner: Mutex::new(inner),
         }
@@ -175,26 +203,61 @@ impl Balloon {
         u64::from(self.lock().actual) * PAGE
     }
 
-    /// Asks the guest for all pages that are free at the moment; they go back to the host as it names
-    /// them.
-    pub fn ask_for_hints(&self) {
-        let mut inner = self.lock();
-        inner.hint_id = inner.next_hint_id;
-        inner.hinting = false;
-        inner.next_hint_id = inner.next_hint_id.checked_add(1).unwrap_or(hint::FIRST);
-        drop(inner);
-        self.announce();
+    /// Whether the guest has a driver for it that is ready.
+    #[must_use]
+    pub fn has_driver(&self) -> bool {
+        self.lock().accepted.is_some()
     }
 
-    /// What the guest said last of its memory. It is asked to say it anew, for the next call.
+    /// Whether the guest can be asked for hints.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn can_hint(&self) -> Result<(), NoHints> {
+        self.lock().can_hint()
+    }
+
+    /// Asks the guest for all pages that are free at the moment. How that ends comes through `told`,
+    /// which is dropped where the host ends the round ([`Balloon::end_hints`]).
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub fn ask_for_hints(&self, told: Sender<HintsEnd>) -> Result<Round, NoHints> {
+        let mut inner = self.lock();
+        inner.can_hint()?;
+        let round = inner.rounds.ask(told);
+        drop(inner);
+        self.announce();
+        Ok(round)
+    }
+
+    /// The pages that the guest named in a round, as runs of pages of 4 KiB counted from the start of
+    /// RAM, lowest first; no two touch. `None` when it is not through, or the round is over. It may
+    /// have written to them since, or do so until it stands still.
     #[must_use]
-    pub fn stats(&self) -> Option<Stats> {
+    pub fn hints(&self, round: Round) -> Option<Vec<Range<u64>>> {
+        self.lock().rounds.complete(round)
+    }
+
+    /// Ends a round: the guest uses its pages again, and nothing may be given back any more for what
+    /// it named. Nothing happens when the round is over already.
+    pub fn end_hints(&self, round: Round) {
+        if self.lock().rounds.end(round) {
+            self.announce();
+        }
+    }
+
+    /// What the guest said last of its memory, and how long ago. It is asked to say it anew, for the
+    /// next call.
+    #[must_use]
+    pub fn stats(&self) -> Option<(Stats, Duration)> {
         let mut inner = self.lock();
         inner.stats_wanted = true;
         if let Some(queue) = &inner.stats_queue {
             queue.wake();
         }
-        inner.stats
+        let (stats, came) = inner.stats?;
+        Some((stats, self.clock.now().saturating_sub(came)))
     }
 
     fn announce(&self) {
@@ -205,6 +268,17 @@ impl Balloon {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn can_hint(&self) -> Result<(), NoHints> {
+        match self.accepted {
+            None => Err(NoHints::NoDriver),
+            Some(features) if features & feature::FREE_PAGE_HINT == 0 => Err(NoHints::NotKnown),
+            Some(_) if self.rounds.is_under_way() => Err(NoHints::UnderWay),
+            Some(_) => Ok(()),
+        }
     }
 }
 
@@ -261,7 +335,7 @@ impl VirtioDevice for Balloon {
 
     fn read_config(&self, offset: u64, into: &mut [u8]) {
         let inner = self.lock();
-        let words = [inner.target, inner.actual, inner.hint_id, 0];
+        let words = [inner.target, inner.actual, inner.rounds.shown(), 0];
         drop(inner);
         let bytes = words.into_iter().flat_map(u32::to_le_bytes);
         let skip = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -282,6 +356,8 @@ impl VirtioDevice for Balloon {
         let Activation { features, queues } = *activation;
         let is_live = |n: usize| queues.get(n).is_some_and(QueueHandle::is_live);
         let mut inner = self.lock();
+        inner.accepted = Some(features);
+        inner.tells = features & feature::MUST_TELL_HOST != 0;
         inner.roles = roles(features, is_live);
         let place = inner
             .roles
@@ -297,8 +373,9 @@ impl VirtioDevice for Balloon {
     fn reset(&self) {
         let mut inner = self.lock();
         inner.actual = 0;
-        inner.hint_id = hint::STOP;
-        inner.hinting = false;
+        inner.rounds.reset();
+        inner.accepted = None;
+        inner.restored = false;
         inner.roles = [None; QUEUES.len()];
         inner.granules.clear();
         inner.stats = None;
@@ -319,7 +396,7 @@ impl VirtioDevice for Balloon {
         DeviceState::Balloon(BalloonState {
             target: inner.target,
             actual: inner.actual,
-            hint_id: inner.hint_id,
+            hint_id: inner.rounds.last(),
         })
     }
 
@@ -342,14 +419,10 @@ impl VirtioDevice for Balloon {
         let mut inner = self.lock();
         inner.target = target;
         inner.actual = actual;
-        inner.hint_id = hint_id;
-        inner.next_hint_id = hint_id
-            .max(hint::FIRST - 1)
-            .checked_add(1)
-            .unwrap_or(hint::FIRST);
-        // A round of hints that was under way is forgotten: nothing is given back for the hints
-        // that are to come, and its end is not confirmed, so a Linux guest keeps the pages that it
-        // hinted until it is short of memory or asked anew.
+        inner.rounds = Rounds::after(hint_id);
+        // A target that was set while the rest of the machine was saved is in the state, but the
+        // interrupt that tells of it may not be; and a round that was under way is over now.
+        inner.restored = true;
         Ok(())
     }
 }

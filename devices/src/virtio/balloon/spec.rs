@@ -9,16 +9,18 @@ pub const PFN_BYTES: u64 = 4;
 
 /// Feature bits (section 5.5.3).
 pub mod feature {
+    /// The guest uses pages of the balloon again only after the host has heard of it.
+    pub const MUST_TELL_HOST: u64 = 1 << 0;
     /// There is a queue of statistics.
     pub const STATS_VQ: u64 = 1 << 1;
     /// The guest may take pages back when it runs out of memory.
     pub const DEFLATE_ON_OOM: u64 = 1 << 2;
-    /// The guest tells, when asked, which pages are free.
+    /// The guest tells, when asked, which pages are free. It may use them again at any time.
     pub const FREE_PAGE_HINT: u64 = 1 << 3;
     /// The guest tells, of itself, which pages are free.
     pub const REPORTING: u64 = 1 << 5;
     /// All of them.
-    pub const ALL: u64 = STATS_VQ | DEFLATE_ON_OOM | FREE_PAGE_HINT | REPORTING;
+    pub const ALL: u64 = MUST_TELL_HOST | STATS_VQ | DEFLATE_ON_OOM | FREE_PAGE_HINT | REPORTING;
 }
 
 /// The configuration's fields, four bytes each (section 5.5.4).
@@ -31,11 +33,11 @@ pub mod config {
     pub const HINT_ID: u64 = 8;
 }
 
-/// Numbers of a round of hints (section 5.5.6.4).
+/// Numbers of a round of hints (section 5.5.6.5).
 pub mod hint {
     /// The guest's: there are no more.
     pub const STOP: u32 = 0;
-    /// The host's: the hints were used, and the guest has its pages again.
+    /// The host's: it does nothing more with hints, and the guest has its pages again.
     pub const DONE: u32 = 1;
     /// The host's: the lowest of a round.
     pub const FIRST: u32 = 0x8000_0000;

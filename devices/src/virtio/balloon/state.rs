@@ -1,6 +1,5 @@
 //! What a snapshot holds of a balloon, beside its queues. Which pages are in it is the guest's to
-//! know: Linux does not touch them until it has said so. (Other drivers may, for `MUST_TELL_HOST` is
-//! not offered.)
+//! know. A round of hints does not outlive a save: the restored guest finds it done.
 
 use super::spec::{PAGE, hint};
 
@@ -11,7 +10,7 @@ pub struct BalloonState {
     pub target: u32,
     /// Pages of 4 KiB that the guest says it has.
     pub actual: u32,
-    /// The round of hints that the guest was asked for last.
+    /// The round of hints that the guest was asked for last, or none ([`hint::STOP`]).
     pub hint_id: u32,
 }
 
@@ -26,7 +25,7 @@ impl BalloonState {
         if u64::from(target) * PAGE > ram_bytes {
             return Some(format!("{target} pages are more than the guest's memory"));
         }
-        let known = [hint::STOP, hint::DONE].contains(&hint_id) || hint_id >= hint::FIRST;
+        let known = hint_id == hint::STOP || hint_id >= hint::FIRST;
         (!known).then(|| format!("there is no round {hint_id} of hints"))
     }
 }

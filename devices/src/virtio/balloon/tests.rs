@@ -7,16 +7,17 @@
 use std::mem::take;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvError, TryRecvError, channel};
 
 use aarch64::Size;
 use memory::Layout;
 use proptest::prelude::*;
 
 use super::super::mmio::MmioTransport;
-use super::super::testing::{Buffer, Driver, MmioRegisters, NoThreads, RAM_BASE};
+use super::super::testing::{Buffer, Driver, Manual, MmioRegisters, NoThreads, RAM_BASE};
 use super::super::testing::{Recorder, Registers, ram};
 use super::super::{Next, VirtioState};
-use super::spec::stat;
+use super::spec::{hint, stat};
 use super::*;
 
 /// Pages of RAM in these tests.
@@ -24,7 +25,8 @@ const PAGES: u64 = 256;
 /// Where buffers lie, behind the rings.
 const BUFFER: u64 = RAM_BASE + 0x2_0000;
 const FIRST_PFN: u32 = (RAM_BASE / PAGE) as u32;
-const USUAL: u64 = feature::STATS_VQ | feature::FREE_PAGE_HINT | feature::REPORTING;
+const USUAL: u64 =
+    feature::MUST_TELL_HOST | feature::STATS_VQ | feature::FREE_PAGE_HINT | feature::REPORTING;
 const SIZES: [u16; 5] = [8; 5];
 
 /// Remembers what was given back.
@@ -55,6 +57,7 @@ struct Fixture {
     slot: MmioTransport,
     balloon: Arc<Balloon>,
     back: Back,
+    clock: Arc<Manual>,
     layout: Arc<Layout>,
 }
 
@@ -70,7 +73,9 @@ impl Fixture {
             deflate_on_oom: true,
             reporting: true,
         };
-        let balloon = Balloon::new(Box::new(back.clone()), span, granule, config);
+        let clock = Arc::new(Manual::default());
+        let means = (Box::new(back.clone()) as _, clock.clone() as _);
+        let balloon = Balloon::new(means, span, granule, config);
         let balloon = Arc::new(balloon);
         let (ram, layout) = ram(PAGES);
         let (_, line) = Recorder::wire();
@@ -80,8 +85,34 @@ impl Fixture {
             slot,
             balloon,
             back,
+            clock,
             layout,
         }
+    }
+
+    /// Asks for hints, and has what is told of it.
+    fn ask(&self) -> (Round, Receiver<HintsEnd>) {
+        let (told, end) = channel();
+        (self.balloon.ask_for_hints(told).unwrap(), end)
+    }
+
+    /// What the driver reads as the round it is asked for.
+    fn shown(&self) -> u32 {
+        MmioRegisters(&self.slot).config(config::HINT_ID, Size::W) as u32
+    }
+
+    /// The driver sends a number or names pages in its queue of hints.
+    fn hint(&self, driver: &mut Driver<MmioRegisters<'_>>, hint: Hint) {
+        match hint {
+            Hint::Number(number) => driver.send(3, &[self.numbers(&[number])]),
+            Hint::Pages(Range { start, end }) => {
+                let at = RAM_BASE + start * PAGE;
+                driver.send(3, &[Buffer::Write(at, ((end - start) * PAGE) as u32)])
+            }
+        };
+        assert_eq!(self.turn(), Next::Sleep);
+        assert_eq!(driver.used(3).len(), 1, "every hint is answered");
+        assert_eq!(self.back.take(), [], "the device gives nothing back");
     }
 
     fn drive(&self, features: u64, sizes: &[u16]) -> Driver<MmioRegisters<'_>> {
@@ -101,6 +132,12 @@ impl Fixture {
     fn turn(&self) -> Next {
         self.slot.core().turn(0)
     }
+}
+
+/// What goes through the queue of hints.
+enum Hint {
+    Number(u32),
+    Pages(Range<u64>),
 }
 
 fn pages(pages: &[u32]) -> Vec<u32> {
@@ -183,36 +220,123 @@ fn queues_follow_the_features_as_linux_counts_them() {
 }
 
 #[test]
-fn hints_go_back_only_in_their_round() {
+fn a_part_that_may_be_in_use_without_a_word_does_not_count() {
+    let fixture = Fixture::new(4 * PAGE);
+    let mut driver = fixture.drive(USUAL & !feature::MUST_TELL_HOST, &SIZES);
+    for (list, gone) in [
+        (vec![100, 101, 102], vec![]),
+        (vec![103], vec![]),
+        (vec![100, 101, 102, 103], vec![100..104]),
+    ] {
+        let buffer = fixture.numbers(&pages(&list));
+        driver.send(0, &[buffer]);
+        assert_eq!(fixture.turn(), Next::Sleep);
+        assert_eq!(fixture.back.take(), gone);
+    }
+}
+
+#[test]
+fn hints_are_collected_in_their_round_and_given_to_the_machine() {
     let fixture = Fixture::new(PAGE);
     let mut driver = fixture.drive(USUAL, &SIZES);
-    let free = [Buffer::Write(RAM_BASE + 100 * PAGE, PAGE as u32)];
-    let mut send = |number: Option<u32>| {
-        match number {
-            Some(number) => driver.send(3, &[fixture.numbers(&[number])]),
-            None => driver.send(3, &free),
-        };
-        assert_eq!(fixture.turn(), Next::Sleep);
-        assert_eq!(driver.used(3).len(), 1);
-        fixture.back.take().len()
-    };
-    assert_eq!(send(None), 0, "nobody asked");
-    let id = || MmioRegisters(&fixture.slot).config(config::HINT_ID, Size::W) as u32;
-    fixture.balloon.ask_for_hints();
-    let first = id();
-    assert!(first >= hint::FIRST);
-    assert_eq!(send(None), 0, "of another round");
-    assert_eq!(send(Some(first)), 0);
-    assert_eq!(send(None), 1);
-    fixture.balloon.ask_for_hints();
-    assert_eq!(send(None), 0, "of the round before");
-    assert_eq!(send(Some(first)), 0);
-    assert_eq!(send(None), 0, "of the round before");
-    assert_eq!(send(Some(id())), 0);
-    assert_eq!(send(None), 1);
-    assert_eq!(send(Some(hint::STOP)), 0);
-    assert_eq!(id(), hint::DONE);
-    assert_eq!(send(None), 0, "it is over");
+    fixture.hint(&mut driver, Hint::Pages(10..11));
+    driver.registers.take_interrupts();
+    let (round, end) = fixture.ask();
+    assert_eq!(driver.registers.take_interrupts(), (false, true));
+    let id = fixture.shown();
+    assert!(id >= hint::FIRST);
+    fixture.hint(&mut driver, Hint::Pages(20..21));
+    for (number, pages) in [(id + 1, 30..31), (id, 40..44), (id, 44..46), (7, 50..51)] {
+        fixture.hint(&mut driver, Hint::Number(number));
+        fixture.hint(&mut driver, Hint::Pages(pages));
+    }
+    fixture.hint(&mut driver, Hint::Number(id));
+    fixture.hint(&mut driver, Hint::Pages(100..101));
+    assert_eq!(fixture.balloon.hints(round), None, "there may be more");
+    assert_eq!(end.try_recv(), Err(TryRecvError::Empty));
+    fixture.hint(&mut driver, Hint::Number(hint::STOP));
+    assert_eq!(end.recv(), Ok(HintsEnd::Complete));
+    fixture.hint(&mut driver, Hint::Number(id));
+    fixture.hint(&mut driver, Hint::Pages(60..61));
+    assert_eq!(fixture.balloon.hints(round), Some(vec![40..46, 100..101]));
+    assert_eq!(fixture.shown(), id, "the guest is to wait");
+    driver.registers.take_interrupts();
+    fixture.balloon.end_hints(round);
+    assert_eq!(fixture.shown(), hint::DONE);
+    assert_eq!(driver.registers.take_interrupts(), (false, true));
+    assert_eq!(
+        fixture.balloon.hints(round),
+        None,
+        "the guest has them again"
+    );
+    fixture.balloon.end_hints(round);
+    assert_eq!(driver.registers.take_interrupts(), (false, false));
+}
+
+#[test]
+fn parts_of_pages_are_not_named() {
+    let fixture = Fixture::new(PAGE);
+    let mut driver = fixture.drive(USUAL, &SIZES);
+    let (round, _end) = fixture.ask();
+    fixture.hint(&mut driver, Hint::Number(fixture.shown()));
+    let at = |page: u64| RAM_BASE + page * PAGE;
+    let parts = [
+        Buffer::Write(at(100) + 1, 3 * PAGE as u32),
+        Buffer::Write(at(110) + 8, PAGE as u32),
+        Buffer::Write(at(PAGES) - PAGE, PAGE as u32),
+    ];
+    driver.send(3, &parts);
+    assert_eq!(fixture.turn(), Next::Sleep);
+    driver.used(3);
+    fixture.hint(&mut driver, Hint::Number(hint::STOP));
+    let named = fixture.balloon.hints(round);
+    assert_eq!(named, Some(vec![101..103, PAGES - 1..PAGES]));
+}
+
+#[test]
+fn who_asks_for_hints_in_vain_hears_why() {
+    let fixture = Fixture::new(PAGE);
+    let why = |fixture: &Fixture| fixture.balloon.ask_for_hints(channel().0).unwrap_err();
+    assert_eq!(why(&fixture), NoHints::NoDriver);
+    assert!(!fixture.balloon.has_driver());
+    let driver = fixture.drive(USUAL & !feature::FREE_PAGE_HINT, &[8; 4]);
+    assert!(fixture.balloon.has_driver());
+    assert_eq!(why(&fixture), NoHints::NotKnown);
+    driver.registers.set_status(0);
+    assert_eq!(why(&fixture), NoHints::NoDriver);
+    fixture.drive(USUAL, &SIZES);
+    let (round, end) = fixture.ask();
+    assert_eq!(why(&fixture), NoHints::UnderWay);
+    fixture.balloon.end_hints(round);
+    assert_eq!(end.recv(), Err(RecvError), "it was the host's doing");
+    assert_eq!(fixture.balloon.can_hint(), Ok(()));
+}
+
+#[test]
+fn a_reset_takes_the_hints_back() {
+    let fixture = Fixture::new(PAGE);
+    let mut driver = fixture.drive(USUAL, &SIZES);
+    let (round, end) = fixture.ask();
+    fixture.hint(&mut driver, Hint::Number(fixture.shown()));
+    fixture.hint(&mut driver, Hint::Pages(100..101));
+    fixture.hint(&mut driver, Hint::Number(hint::STOP));
+    assert!(fixture.balloon.hints(round).is_some());
+    let mut driver = fixture.drive(USUAL, &SIZES);
+    assert_eq!(
+        end.iter().collect::<Vec<_>>(),
+        [HintsEnd::Complete, HintsEnd::Reset]
+    );
+    assert_eq!(fixture.balloon.hints(round), None);
+    assert_eq!(fixture.shown(), hint::STOP);
+    let (next, _end) = fixture.ask();
+    fixture.balloon.end_hints(round);
+    fixture.hint(&mut driver, Hint::Number(fixture.shown()));
+    fixture.hint(&mut driver, Hint::Number(hint::STOP));
+    assert_eq!(
+        fixture.balloon.hints(next),
+        Some(vec![]),
+        "another's end does nothing"
+    );
 }
 
 #[test]
@@ -253,7 +377,9 @@ fn statistics_are_asked_for_by_giving_their_buffer_back() {
     driver.send(2, &buffer);
     assert_eq!(fixture.turn(), Next::Sleep);
     assert_eq!(driver.used(2), [], "it is kept");
-    let stats = fixture.balloon.stats().unwrap();
+    fixture.clock.pass(Duration::from_secs(7));
+    let (stats, age) = fixture.balloon.stats().unwrap();
+    assert_eq!(age, Duration::from_secs(7));
     assert_eq!(
         (stats.free, stats.total, stats.caches),
         (Some(5), Some(2), None)
@@ -263,7 +389,8 @@ fn statistics_are_asked_for_by_giving_their_buffer_back() {
     fixture.write(BUFFER, &entries(6));
     driver.send(2, &buffer);
     assert_eq!(fixture.turn(), Next::Sleep);
-    assert_eq!(fixture.balloon.stats().unwrap().free, Some(6));
+    let (stats, age) = fixture.balloon.stats().unwrap();
+    assert_eq!((stats.free, age), (Some(6), Duration::ZERO));
 }
 
 #[test]
@@ -303,6 +430,53 @@ fn a_saved_balloon_goes_on_with_its_statistics() {
 }
 
 #[test]
+fn a_restored_driver_looks_at_its_target_and_its_round_is_over() {
+    let fixture = Fixture::new(PAGE);
+    let _driver = fixture.drive(USUAL, &SIZES);
+    let (_round, end) = fixture.ask();
+    let id = fixture.shown();
+    fixture.slot.core().hold();
+    // As when it is set between two parts of the machine's state.
+    fixture.balloon.set_target(10 * PAGE).unwrap();
+    let saved = fixture.slot.core().save();
+    let fresh = Fixture::new(PAGE);
+    fresh
+        .layout
+        .write(Gpa(RAM_BASE), &copy_of(&fixture))
+        .unwrap();
+    fresh.slot.core().hold();
+    fresh.slot.core().restore(&saved).unwrap();
+    let registers = MmioRegisters(&fresh.slot);
+    registers.take_interrupts();
+    assert_eq!(fresh.slot.core().save(), saved, "nothing moves yet");
+    fresh.slot.core().release();
+    assert_eq!(fresh.turn(), Next::Sleep);
+    assert_eq!(registers.take_interrupts(), (false, true));
+    assert_eq!(registers.config(config::TARGET, Size::W), 10);
+    assert_eq!(fresh.shown(), hint::DONE);
+    fresh.turn();
+    assert_eq!(
+        registers.take_interrupts(),
+        (false, false),
+        "once is enough"
+    );
+    fresh.ask();
+    assert_eq!(fresh.shown(), id + 1, "not the number that the guest knows");
+    assert_eq!(
+        end.try_recv(),
+        Err(TryRecvError::Empty),
+        "the saved one goes on"
+    );
+}
+
+/// The RAM of a fixture.
+fn copy_of(fixture: &Fixture) -> Vec<u8> {
+    let mut bytes = vec![0; (PAGES * PAGE) as usize];
+    fixture.layout.read(Gpa(RAM_BASE), &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
 fn a_request_of_absurd_size_stops_the_device() {
     let fixture = Fixture::new(PAGE);
     let mut driver = fixture.drive(USUAL, &SIZES);
@@ -327,11 +501,14 @@ proptest! {
     ) {
         let fixture = Fixture::new(PAGE << shift);
         let mut driver = fixture.drive(USUAL, &SIZES);
-        fixture.balloon.ask_for_hints();
+        let (round, _end) = fixture.ask();
         for (queue, bytes, write) in requests {
-            // Half of the numbers are of RAM.
+            // Half of the numbers are of RAM, and hints of the round.
             let mut bytes = bytes;
-            for word in bytes.chunks_exact_mut(4).step_by(2) {
+            if let Some(word) = bytes.first_chunk_mut::<4>().filter(|_| queue == 3) {
+                *word = if word[0] < 128 { [0; 4] } else { fixture.shown().to_le_bytes() };
+            }
+            for word in bytes.chunks_exact_mut(4).skip(1).step_by(2) {
                 word.copy_from_slice(&(FIRST_PFN + u32::from(word[0])).to_le_bytes());
             }
             fixture.write(BUFFER, &bytes);
@@ -342,6 +519,8 @@ proptest! {
             driver.used(queue);
             let _ = fixture.balloon.stats();
         }
+        let named = fixture.balloon.hints(round).unwrap_or_default();
+        prop_assert!(named.iter().all(|run| run.start < run.end && run.end <= PAGES));
         for (at, bytes) in fixture.back.0.lock().unwrap().iter() {
             prop_assert!(*at >= RAM_BASE && at + bytes <= RAM_BASE + PAGES * PAGE);
         }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use aarch64::Gpa;
+use aarch64::machine::Span;
 use memory::Pieces;
 
 use super::super::{Chain, QueueHandle, RingFault, Served};
-use super::spec::{PAGE, PFN_BYTES, hint};
+use super::spec::{PAGE, PFN_BYTES};
 use super::{Balloon, Role, Stats};
 
 /// Buffers in one go, before somebody may want the worker to stop.
@@ -18,7 +19,13 @@ const CHUNK: u64 = 1024;
 
 impl Balloon {
     pub(super) fn serve_queue(&self, queue: &QueueHandle) -> Served {
-        let role = self.lock().roles.get(usize::from(queue.index())).copied();
+        let mut inner = self.lock();
+        let role = inner.roles.get(usize::from(queue.index())).copied();
+        let restored = std::mem::take(&mut inner.restored);
+        drop(inner);
+        if restored {
+            self.announce();
+        }
         match role.flatten() {
             None => Served::Waiting,
             Some(Role::Stats) => self.serve_stats(queue),
@@ -99,7 +106,13 @@ impl Balloon {
     }
 
     fn inflate(&self, pages: Range<u64>) {
-        let whole = self.lock().granules.add(pages);
+        let mut inner = self.lock();
+        let whole = inner.granules.add(pages.clone());
+        if !inner.tells {
+            // It may use them again without a word, so they do not count when others come.
+            inner.granules.remove(pages);
+        }
+        drop(inner);
         for pages in whole {
             let gpa = Gpa(self.ram.base.0 + pages.start * PAGE);
             self.reclaim_range(gpa, (pages.end - pages.start) * PAGE);
@@ -126,24 +139,23 @@ impl Balloon {
 
     /// A buffer of hints: a number that begins or ends a round, or free memory.
     fn hint(&self, readable: &Pieces, writable: &Pieces) {
-        let mut bytes = [0; 4];
-        if readable.copy_to(0, &mut bytes).is_ok() {
-            let mut inner = self.lock();
-            let (id, asked) = (u32::from_le_bytes(bytes), inner.hint_id);
-            let ends = inner.hinting && id == hint::STOP;
-            inner.hinting = id == asked && asked >= hint::FIRST;
-            if ends {
-                inner.hint_id = hint::DONE;
-            }
-            drop(inner);
-            if ends {
-                self.announce();
-            }
+        let mut number = [0; 4];
+        let said = readable.copy_to(0, &mut number).is_ok();
+        let mut inner = self.lock();
+        if said {
+            inner.rounds.said(u32::from_le_bytes(number));
         }
-        // What belongs to a round that is over may be in use again.
-        if self.lock().hinting {
-            self.reclaim_all(writable);
+        for (gpa, bytes) in writable.spans() {
+            inner.rounds.named(self.whole_pages(gpa, bytes));
         }
+    }
+
+    /// The pages, by number from the start of RAM, that lie wholly in a range and in RAM.
+    fn whole_pages(&self, gpa: Gpa, bytes: u64) -> Range<u64> {
+        let Span { base, size } = self.ram;
+        let offset = |at: u64| at.saturating_sub(base.0).min(size);
+        let end = gpa.0.saturating_add(bytes);
+        offset(gpa.0).div_ceil(PAGE)..offset(end) / PAGE
     }
 
     /// Keeps the newest buffer of statistics until new ones are wanted.
@@ -159,7 +171,7 @@ impl Balloon {
             let Some(chain) = queue.pop() else {
                 return Served::Idle;
             };
-            inner.stats = Some(Stats::read(&chain.readable));
+            inner.stats = Some((Stats::read(&chain.readable), self.clock.now()));
             if let Some(before) = inner.stats_buffer.replace(chain) {
                 queue.push(before.head, 0);
             }

@@ -17,6 +17,13 @@ fn requests_are_read() {
         (r#"{"method":"status","params":{},"id":1}"#, Command::Status),
         (r#"{"id":1,"method":"stop"}"#, stop(None, false)),
         (
+            r#"{"id":1,"method":"balloon","params":{"size":5,"reclaim":true}}"#,
+            Command::Balloon(Inflate {
+                size: Some(5),
+                reclaim: true,
+            }),
+        ),
+        (
             r#"{"id":1,"method":"stop","params":{"timeout":5}}"#,
             stop(Some(5), false),
         ),
@@ -129,8 +136,36 @@ fn messages_are_lines() {
     let line = r#"{"event":"ended","how":"powered-off","message":"the guest powered off"}"#;
     assert_eq!(to_line(&event).trim_end(), line);
     let later = r#"{"event":"ended","how":"evaporated","message":"?","more":1}"#;
-    let Event::Ended { how, .. } = serde_json::from_str(later).unwrap();
-    assert_eq!(how, End::Other, "from a later version");
+    let later = serde_json::from_str(later).unwrap();
+    assert!(
+        matches!(
+            later,
+            Event::Ended {
+                how: End::Other,
+                ..
+            }
+        ),
+        "from a later version"
+    );
+}
+
+#[test]
+fn what_came_of_a_reclaim_is_an_event() {
+    let (named, returned) = (3 << 20, 2 << 20);
+    for (result, line) in [
+        (
+            Ok(Reclaimed { named, returned }),
+            r#"{"event":"reclaimed","round":9,"named":3145728,"returned":2097152}"#,
+        ),
+        (
+            Err(ReclaimError::TimedOut),
+            r#"{"event":"not-reclaimed","round":9,"code":"refused","message":"balloon: the guest did not name its free memory within 10 s"}"#,
+        ),
+    ] {
+        let event = Event::of_reclaim(9, result);
+        assert_eq!(to_line(&event).trim_end(), line);
+        assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
+    }
 }
 
 proptest! {
