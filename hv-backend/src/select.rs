@@ -73,23 +73,18 @@ impl FromStr for Choice {
     }
 }
 
-/// Opens what was asked for.
+/// Opens what was asked for. For [`Choice::Auto`], `passed_over` is told of each accelerator that this
+/// kind of host has but that does not work, and why: a user may want to change that.
 ///
 /// # Errors
 /// [`HostError::Unavailable`] with the reason; for [`Choice::Auto`] that of the last one tried.
-pub fn select(choice: Choice) -> Result<Box<dyn Hypervisor>, HostError> {
+pub fn select(
+    choice: Choice,
+    passed_over: impl FnMut(Accel, &str),
+) -> Result<Box<dyn Hypervisor>, HostError> {
     match choice {
         Choice::Only(accel) => open(accel),
-        Choice::Auto => Accel::BY_PREFERENCE
-            .into_iter()
-            .map(open)
-            .reduce(|best, next| best.or(next))
-            .unwrap_or_else(|| {
-                Err(unavailable(
-                    Accel::Soft,
-                    "no accelerator is built in".into(),
-                ))
-            }),
+        Choice::Auto => best(try_open, passed_over),
     }
 }
 
@@ -98,20 +93,64 @@ pub fn select(choice: Choice) -> Result<Box<dyn Hypervisor>, HostError> {
 /// # Errors
 /// [`HostError::Unavailable`] with the reason and the way out.
 pub fn open(accel: Accel) -> Result<Box<dyn Hypervisor>, HostError> {
-    match accel {
-        Accel::Kvm => kvm::open().map_err(|why| unavailable(accel, format!("{why}; {WAY_OUT}"))),
-        Accel::Hvf => hvf::open().map_err(|why| unavailable(accel, format!("{why}; {WAY_OUT}"))),
-        Accel::Soft => Ok(Box::new(Soft::default())),
-    }
+    try_open(accel).map_err(|obstacle| obstacle.on(accel))
 }
 
 const WAY_OUT: &str = "use --accel soft, which runs on any host";
 
-fn unavailable(accel: Accel, reason: String) -> HostError {
-    HostError::Unavailable {
-        accel: accel.name(),
-        reason,
+/// Why an accelerator does not open.
+#[derive(Debug, PartialEq, Eq)]
+struct Obstacle {
+    /// The reason, in words for a user.
+    reason: String,
+    /// No host of this kind has the accelerator: there is nothing to do about it.
+    is_the_platform: bool,
+}
+
+impl Obstacle {
+    fn on(self, accel: Accel) -> HostError {
+        HostError::Unavailable {
+            accel: accel.name(),
+            reason: format!("{}; {WAY_OUT}", self.reason),
+        }
     }
+}
+
+fn try_open(accel: Accel) -> Result<Box<dyn Hypervisor>, Obstacle> {
+    match accel {
+        Accel::Kvm => kvm::open().map_err(|why| Obstacle {
+            is_the_platform: matches!(why, kvm::obstacle::Obstacle::Host { .. }),
+            reason: why.to_string(),
+        }),
+        Accel::Hvf => hvf::open().map_err(|why| Obstacle {
+            is_the_platform: matches!(why, hvf::obstacle::Obstacle::Platform { .. }),
+            reason: why.to_string(),
+        }),
+        Accel::Soft => Ok(Box::new(Soft::default())),
+    }
+}
+
+/// The first accelerator that opens.
+fn best(
+    open: impl Fn(Accel) -> Result<Box<dyn Hypervisor>, Obstacle>,
+    mut passed_over: impl FnMut(Accel, &str),
+) -> Result<Box<dyn Hypervisor>, HostError> {
+    let mut last = None;
+    for accel in Accel::BY_PREFERENCE {
+        match open(accel) {
+            Ok(hypervisor) => return Ok(hypervisor),
+            Err(obstacle) => {
+                if !obstacle.is_the_platform {
+                    passed_over(accel, &obstacle.reason);
+                }
+                last = Some(obstacle.on(accel));
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| HostError::Unavailable {
+        accel: Accel::Soft.name(),
+        reason: "no accelerator is built in".into(),
+    }))
 }
 
 #[cfg(test)]
@@ -136,7 +175,60 @@ mod tests {
     #[test]
     fn soft_works_everywhere() {
         assert_eq!(open(Accel::Soft).map(|h| h.name()).unwrap(), "soft");
-        assert!(select(Choice::Auto).is_ok());
+        assert!(select(Choice::Auto, |_, _| ()).is_ok());
+    }
+
+    fn soft_after(kvm: &str, is_the_platform: bool) -> Vec<(Accel, String)> {
+        let open = |accel| match accel {
+            Accel::Kvm => Err(Obstacle {
+                reason: kvm.into(),
+                is_the_platform,
+            }),
+            Accel::Hvf => Err(Obstacle {
+                reason: "another system".into(),
+                is_the_platform: true,
+            }),
+            Accel::Soft => try_open(accel),
+        };
+        let mut told = Vec::new();
+        let found = best(open, |accel, why| told.push((accel, why.to_owned())));
+        assert_eq!(found.map(|hypervisor| hypervisor.name()).unwrap(), "soft");
+        told
+    }
+
+    #[test]
+    fn auto_tells_of_what_could_be_changed_and_of_nothing_else() {
+        assert_eq!(
+            soft_after("no permission", false),
+            [(Accel::Kvm, "no permission".to_owned())]
+        );
+        assert_eq!(soft_after("this host is x86_64", true), []);
+    }
+
+    #[test]
+    fn auto_says_why_the_last_one_failed() {
+        let nothing = |accel: Accel| {
+            Err(Obstacle {
+                reason: format!("no {accel}"),
+                is_the_platform: false,
+            })
+        };
+        let mut told = 0;
+        let error = best(nothing, |_, _| told += 1).map(drop);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("soft is not available: no soft"), "{error}");
+        assert_eq!(told, 3);
+    }
+
+    #[test]
+    fn a_host_of_another_kind_is_no_news() {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        for (accel, at_home) in [(Accel::Kvm, "linux"), (Accel::Hvf, "macos")] {
+            if (os, arch) != (at_home, "aarch64") {
+                let obstacle = try_open(accel).map(drop).unwrap_err();
+                assert!(obstacle.is_the_platform, "{obstacle:?}");
+            }
+        }
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub fn accelerator() -> Box<dyn Hypervisor> {
     simulated::install().unwrap_or_else(|error| panic!("{error}"));
     let name = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
     let choice: Choice = name.parse().expect("ARMLET_ACCEL names an accelerator");
-    select(choice).unwrap_or_else(|error| panic!("{error}"))
+    let passed_over = |accel, why: &str| eprintln!("{accel} is passed over: {why}");
+    select(choice, passed_over).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A vCPU alone in its machine, at the beginning of the program that `build` writes.

@@ -120,7 +120,10 @@ impl Machine {
     /// When a file, the accelerator or the host does not give what the configuration asks for.
     pub fn new(config: MachineConfig) -> Result<Self, StartError> {
         let files = Files::open(&config)?;
-        let hypervisor = select(config.accel).map_err(|e| StartError::Input(chain(&e)))?;
+        let hypervisor = select(config.accel, |accel, why| {
+            tracing::warn!("--accel auto does not use {accel}: {why}");
+        })
+        .map_err(|e| StartError::Input(chain(&e)))?;
         Self::compose(&*hypervisor, config, files, None)
     }
 
