@@ -1,4 +1,6 @@
-//! Tests that cannot run on this machine.
+//! Tests that do not run: for want of something that this machine could have ([`skip`]), or because
+//! what they test is not there to be had ([`does_not_apply`]). Where nothing may be skipped
+//! (`ARMLET_REQUIRE`), the first is a failure and the second is not.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -20,6 +22,14 @@ pub fn skip(test: &str, reason: &str) {
         "cannot record a skipped test in {}",
         path.display()
     );
+}
+
+/// What the reasons of [`does_not_apply`] begin with, here and in `cargo xtask test`.
+const NOT_APPLICABLE: &str = "n/a: ";
+
+/// As [`skip`], for what this accelerator or operating system does not have, whatever is installed.
+pub fn does_not_apply(test: &str, reason: &str) {
+    skip(test, &format!("{NOT_APPLICABLE}{reason}"));
 }
 
 /// The value of a `Result`, or else the test is skipped with the error as the reason.

@@ -8,7 +8,7 @@ use aarch64::cpu_model::CpuModel;
 use armlet_tests::bare::{accelerator, random_seed};
 use armlet_tests::guest::trouble_in;
 use armlet_tests::moving::{Guest, Place};
-use armlet_tests::{or_skip, skip::skip};
+use armlet_tests::{or_skip, skip::does_not_apply, skip::skip};
 use guests::{Kernel, Store};
 use hv_backend::api::Hypervisor;
 use hv_backend::select::{Accel, open};
@@ -84,7 +84,7 @@ fn a_guest_of_the_software_cpu_moves_to_kvm_and_back() {
     let test = "Linux from soft to kvm and back";
     let accel = accelerator();
     if accel.name() != "kvm" {
-        return;
+        return does_not_apply(test, "it begins on the software CPU and needs KVM");
     }
     if let Err(error) = accel.offers_cpu(CpuModel::Portable) {
         return skip(test, &error.to_string());

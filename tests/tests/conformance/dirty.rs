@@ -6,7 +6,6 @@ use aarch64::machine::RAM_BASE;
 use aarch64::{Gpa, PAGE_SIZE, Size, VcpuId};
 use armlet_tests::bare::asm::{Writeback, X};
 use armlet_tests::bare::{Cpu, DATA, MEM, Machine, guest, image, watched};
-use armlet_tests::skip::skip;
 use hv_backend::api::{DirtyLog, Exit, Resume};
 use memory::{PageSet, Prot, Region};
 
@@ -17,13 +16,11 @@ const LARGEST: u64 = 4;
 /// Above the machine's RAM, where the page table maps cacheable memory.
 const HIGH: Gpa = Gpa(RAM_BASE.0 + 0x100_0000);
 
-/// The log of the VM, started; if there is none, the test is skipped.
-fn log_of<'a>(test: &str, machine: &'a Machine) -> Option<&'a dyn DirtyLog> {
+/// The log of the VM, started.
+fn log_of(machine: &Machine) -> &dyn DirtyLog {
     let log = machine.vm().dirty_log();
-    match log {
-        Some(log) => log.start().expect("it starts"),
-        None => skip(test, "the accelerator keeps no dirty log"),
-    }
+    let log = log.expect("every accelerator keeps one");
+    log.start().expect("it starts");
     log
 }
 
@@ -61,9 +58,7 @@ fn pages_are_logged_that_the_guest_writes() {
         });
         let machine = Arc::clone(&cpu.machine);
         assert_eq!(cpu.report(), DATA.0 + PAGE_SIZE);
-        let Some(log) = log_of("dirty log", &machine) else {
-            return;
-        };
+        let log = log_of(&machine);
         assert!(take(log).is_empty(), "what was before does not count");
         for n in 1..4 {
             assert_eq!(cpu.report(), DATA.0 + (n + 1) * PAGE_SIZE);
@@ -93,9 +88,7 @@ fn a_page_written_again_is_logged_again() {
                 .b(top);
         });
         let machine = Arc::clone(&cpu.machine);
-        let Some(log) = log_of("dirty log", &machine) else {
-            return;
-        };
+        let log = log_of(&machine);
         for n in 1..20 {
             assert_eq!(cpu.report(), n);
             assert_logged(&take(log), &[FIRST]);
@@ -113,9 +106,7 @@ fn half_a_pair_is_logged_too() {
             a.store_pair(Size::D, X(0), X(0), X(1), 0);
         });
         let machine = Arc::clone(&cpu.machine);
-        let Some(log) = log_of("dirty log", &machine) else {
-            return;
-        };
+        let log = log_of(&machine);
         let exit = cpu.go();
         assert!(matches!(exit, Exit::MmioWrite { gpa: Gpa(at), .. } if at == end));
         cpu.settle(Resume::Done);
@@ -133,9 +124,7 @@ fn memory_mapped_while_it_is_on_is_logged_from_the_start() {
             a.report(X(1)).b(top);
         });
         let machine = Arc::clone(&cpu.machine);
-        let Some(log) = log_of("dirty log", &machine) else {
-            return;
-        };
+        let log = log_of(&machine);
         let region = Arc::new(Region::new(16 * PAGE_SIZE).expect("memory"));
         let vm = machine.vm();
         assert!(log.take(HIGH).is_err(), "nothing is there");
@@ -166,9 +155,7 @@ fn every_page_of_a_large_loop_is_logged() {
             .vm()
             .map(HIGH, region, Prot::ReadWrite)
             .expect("room");
-        let Some(log) = log_of("dirty log", &machine) else {
-            return;
-        };
+        let log = log_of(&machine);
         assert_eq!(cpu.report(), HIGH.0 + PAGES * each);
         let logged = log.take(HIGH).expect("it is mapped");
         assert!((0..PAGES).all(|n| logged.contains(n * LARGEST)));
@@ -194,9 +181,7 @@ fn a_copy_kept_by_the_log_is_never_behind() {
                 a.b(again);
             }),
         );
-        let Some(log) = log_of("dirty log", &machine) else {
-            return;
-        };
+        let log = log_of(&machine);
         let running = Arc::clone(&machine);
         let vcpu = std::thread::spawn(move || {
             let mut cpu = Cpu::bind(&running, VcpuId(0));

@@ -10,8 +10,12 @@ use aarch64::machine::{SPIS, UART_INTID};
 use aarch64::{Intid, VcpuId};
 use armlet_tests::bare::asm::{Asm, X};
 use armlet_tests::bare::{Cpu, Machine, Program, guest, random_seed, watched};
+use armlet_tests::skip::does_not_apply;
 use devices::gic::Gic;
 use hv_backend::api::{Exit, HostError, Resume};
+
+/// Why a test of the kernel's GIC does not run.
+const MODELLED: &str = "the accelerator has no GIC; the model has tests of its own";
 
 /// Random numbers (splitmix64).
 struct Random(u64);
@@ -192,7 +196,7 @@ fn a_new_machine_is_in_the_reset_state_and_comes_back_to_it() {
         let mut reset = GicState::at_reset(2);
         same(&machine.save_gic(), &reset);
         let Some(gic) = machine.vm().kernel_gic() else {
-            return;
+            return does_not_apply("reset of the kernel's GIC", MODELLED);
         };
         let mut random = Random(random_seed("reset"));
         machine.restore_gic(&random.state(2));
@@ -217,7 +221,7 @@ fn a_cpu_interface_is_reset_while_others_run() {
         });
         let machine = Machine::new(2, &program);
         if machine.models_gic() {
-            return;
+            return does_not_apply("reset of one CPU interface", MODELLED);
         }
         let mut state = listening(2);
         state.vcpus[1].icc = state.vcpus[0].icc;
