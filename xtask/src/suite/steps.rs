@@ -15,6 +15,13 @@ pub const ACCELERATORS: [&str; 3] = ["soft", "kvm", "hvf"];
 /// The Macs that are simulated on other hosts.
 const SIMULATED_MACS: [&str; 3] = ["m1-13", "m2-15", "m4-26"];
 
+/// The Macs of tests that together have to see all.
+const MAC_OF: [(&str, &str); 3] = [
+    ("guest_boot", "m1-13"),
+    ("guest_life", "m2-15"),
+    ("guest_state", "m4-26"),
+];
+
 /// Tests that simulated Macs on which things go wrong are to pass as well: program, which of its tests,
 /// Mac.
 const FAULTY_MACS: [(&str, &str, &str); 2] = [
@@ -146,7 +153,7 @@ fn integration_tests() -> Result<Vec<Step>, Error> {
                 },
             ));
         }
-        for mac in simulated_macs(&name, steps.len()) {
+        for mac in simulated_macs(&name) {
             let test = name.clone();
             let title = format!("{kind} on a simulated Mac, {mac}");
             let run = move || simulated_test(&test, mac, None);
@@ -169,16 +176,24 @@ fn test_name(path: &Path) -> Option<String> {
     is_test.then(|| name.to_owned())
 }
 
-/// The simulated Macs that a test runs on: all, for what accelerators do; one, in turn, for guests,
-/// which take longer. A Mac simulates none.
-fn simulated_macs(test: &str, turn: usize) -> Vec<&'static str> {
+/// The simulated Macs that a test runs on: all, for what accelerators do; one for guests, which take
+/// longer. A Mac simulates none.
+fn simulated_macs(test: &str) -> Vec<&'static str> {
     if std::env::consts::OS == "macos" {
         Vec::new()
     } else if test == CONFORMANCE {
         SIMULATED_MACS.to_vec()
     } else {
-        vec![SIMULATED_MACS[turn % SIMULATED_MACS.len()]]
+        vec![mac_of(test)]
     }
+}
+
+/// The one Mac of a test: as [`MAC_OF`] says, else by the test's name, so that other tests that come
+/// and go do not change it.
+fn mac_of(test: &str) -> &'static str {
+    let given = MAC_OF.into_iter().find(|(name, _)| *name == test);
+    let sum: usize = test.bytes().map(usize::from).sum();
+    given.map_or(SIMULATED_MACS[sum % SIMULATED_MACS.len()], |(_, mac)| mac)
 }
 
 /// The steps of a test on Macs of [`FAULTY_MACS`]. A Mac simulates none.
@@ -293,4 +308,24 @@ fn cargo_deny() -> Result<Option<PathBuf>, Error> {
         }
     }
     Ok(Some(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mac_has_guests_and_no_test_changes_its_mac() {
+        let macs = MAC_OF.map(|(_, mac)| mac);
+        assert!(SIMULATED_MACS.iter().all(|mac| macs.contains(mac)));
+        for (test, mac) in MAC_OF {
+            assert_eq!(mac_of(test), mac);
+        }
+        // Written down: another sum would be another choice.
+        assert_eq!(mac_of("abc"), SIMULATED_MACS[(97 + 98 + 99) % 3]);
+        let here = workspace().join("tests/tests");
+        for (test, _) in MAC_OF {
+            assert!(here.join(format!("{test}.rs")).exists(), "{test}");
+        }
+    }
 }
