@@ -34,6 +34,15 @@ pub fn become_mac(profile: hvf_sim::Profile) {
     unsafe { hv_backend::hvf::register(table) };
 }
 
+/// As [`verdict`], where nothing of a VM may be left: that something is, is one more complaint.
+///
+/// # Errors
+/// As there.
+pub fn last_verdict() -> Result<(), String> {
+    hvf_sim::check_leaks();
+    verdict()
+}
+
 /// What the simulated Mac has to complain of since it was asked last.
 ///
 /// # Errors

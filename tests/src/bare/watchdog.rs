@@ -32,7 +32,7 @@ pub fn watched_for(limit: Duration, body: impl FnOnce() + Send + 'static) {
     });
     match finished.recv_timeout(limit) {
         Ok(()) => {
-            simulated::verdict().unwrap_or_else(|error| panic!("the Mac complains:\n{error}"))
+            simulated::last_verdict().unwrap_or_else(|error| panic!("the Mac complains:\n{error}"))
         }
         Err(RecvTimeoutError::Timeout) => panic!("hangs: no end after {} s", limit.as_secs()),
         Err(RecvTimeoutError::Disconnected) => {

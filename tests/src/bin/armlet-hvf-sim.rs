@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         }
     }
     let status = armlet::main();
-    match simulated::verdict() {
+    match simulated::last_verdict() {
         Ok(()) => status,
         Err(complaints) => {
             eprintln!("armlet-hvf-sim: the Mac complains:\n{complaints}");
