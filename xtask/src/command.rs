@@ -1,6 +1,7 @@
 //! Running programs: cargo, and whatever it builds.
 
 use crate::error::Error;
+use crate::macos;
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Builds the `armlet` program for release and returns its path.
+/// Builds the `armlet` program for release and returns its path. On a Mac it may make VMs.
 pub fn build_armlet() -> Result<PathBuf, Error> {
     let status = cargo()
         .args(["build", "--release", "--package", "armlet"])
@@ -34,7 +35,9 @@ pub fn build_armlet() -> Result<PathBuf, Error> {
     if !status.success() {
         return Err(Error::new("armlet does not build; cargo says why above"));
     }
-    Ok(target().join("release").join("armlet"))
+    let program = target().join("release").join("armlet");
+    macos::sign_here(&program)?;
+    Ok(program)
 }
 
 /// Builds armlet over the simulator of Hypervisor.framework and returns the path of the program.
@@ -115,6 +118,61 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// What a Mac's cargo runs programs with, beside a `codesign` that says `shown` of every program
+    /// and writes down what it is to sign.
+    fn run_signed(name: &str, shown: &str) -> (Finished, String) {
+        let directory = env::temp_dir().join(format!("armlet-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let log = directory.join("log");
+        let codesign = directory.join("codesign");
+        let script = format!(
+            "#!/bin/sh\ncase $1 in --display) echo '{shown}' ;; *) echo \"$@\" >> '{}' ;; esac\n",
+            log.display()
+        );
+        fs::write(&codesign, script).expect("a script");
+        fs::set_permissions(&codesign, fs::Permissions::from_mode(0o755)).expect("ours");
+        let path = env::var("PATH").expect("set");
+        let mut command = Command::new(workspace().join("xtask/files/sign-and-run.sh"));
+        command
+            .args(["/bin/sh", "-c", "echo \"$0\"; exit 3", "a b"])
+            .env("PATH", format!("{}:{path}", directory.display()));
+        let finished = watch(&mut command, Duration::from_secs(20)).expect("it runs");
+        let signed = fs::read_to_string(log).unwrap_or_default();
+        fs::remove_dir_all(directory).expect("ours");
+        (finished, signed)
+    }
+
+    #[test]
+    fn programs_on_a_mac_are_signed_once_and_run() {
+        let (finished, signed) = run_signed("unsigned", "");
+        assert_eq!(
+            (finished.success, finished.lines),
+            (false, vec!["a b".into()])
+        );
+        assert!(
+            signed.starts_with("--sign - --force --entitlements "),
+            "{signed}"
+        );
+        assert!(
+            signed.ends_with("/armlet.entitlements /bin/sh\n"),
+            "{signed}"
+        );
+        let (finished, signed) = run_signed("signed", "com.apple.security.hypervisor");
+        assert_eq!(
+            (finished.lines, signed),
+            (vec!["a b".to_owned()], String::new())
+        );
+    }
+
+    #[test]
+    fn cargo_runs_programs_on_macs_by_that_script() {
+        let settings = fs::read_to_string(workspace().join(".cargo/config.toml")).expect("there");
+        let runner = "[target.aarch64-apple-darwin]\nrunner = \"xtask/files/sign-and-run.sh\"";
+        assert!(settings.contains(runner), "{settings}");
+    }
 
     #[test]
     fn output_is_kept_line_by_line() {

@@ -59,7 +59,7 @@ fn wanted(arguments: &[String]) -> Result<Vec<Program>, Error> {
 
 /// Builds and signs, and returns the programs.
 fn build(wanted: &[Program]) -> Result<Vec<PathBuf>, Error> {
-    let entitlements = workspace().join("xtask/files/armlet.entitlements");
+    let entitlements = entitlements();
     let natively = env::consts::OS == "macos";
     let directory = if natively {
         build_natively(wanted)?
@@ -135,6 +135,18 @@ fn built(success: bool, target: &Path) -> Result<PathBuf, Error> {
         return Err(Error::new(line));
     }
     Ok(target.join(TRIPLE).join("release"))
+}
+
+/// Lets a program make VMs, if this is a Mac: elsewhere no program needs a signature.
+pub fn sign_here(program: &Path) -> Result<(), Error> {
+    if env::consts::OS == "macos" {
+        sign_natively(program, &entitlements())?;
+    }
+    Ok(())
+}
+
+fn entitlements() -> PathBuf {
+    workspace().join("xtask/files/armlet.entitlements")
 }
 
 fn sign_natively(program: &Path, entitlements: &Path) -> Result<(), Error> {
