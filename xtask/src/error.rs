@@ -4,29 +4,53 @@ use std::fmt;
 
 /// A message for the person at the keyboard.
 #[derive(Debug)]
-pub struct Error(String);
+pub struct Error {
+    text: String,
+    is_lack: bool,
+}
 
 impl Error {
     /// An error with this text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self {
+            text: text.into(),
+            is_lack: false,
+        }
+    }
+
+    /// Whether nothing is wrong but that this machine cannot have what is needed, such as a package of
+    /// Debian's on another system.
+    pub fn is_lack(&self) -> bool {
+        self.is_lack
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl From<guests::Error> for Error {
     fn from(error: guests::Error) -> Self {
-        Self(error.to_string())
+        let is_lack = match error {
+            // No apt; one whose sources are not Debian's, or out of reach.
+            guests::Error::Program { .. }
+            | guests::Error::Failed { .. }
+            | guests::Error::NoPackage { .. } => true,
+            guests::Error::File { .. }
+            | guests::Error::NoModule { .. }
+            | guests::Error::Incomplete { .. } => false,
+        };
+        Self {
+            text: error.to_string(),
+            is_lack,
+        }
     }
 }
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }

@@ -109,13 +109,18 @@ impl Step {
         Self { names, on, run }
     }
 
-    /// Runs what is wanted of it. An error is a failure of each line.
+    /// Runs what is wanted of it. An error is a failure of each line, or a skip if this machine cannot
+    /// have what it takes.
     fn run(&self, wanted: &[String]) -> Vec<Part> {
         let failed = |error: Error| {
             println!("{}: {error}", wanted.join(", "));
             let part = |name: &String| Part {
                 name: name.clone(),
-                tally: Tally::one(false),
+                tally: if error.is_lack() {
+                    Tally::skip(name, error.to_string())
+                } else {
+                    Tally::one(false)
+                },
                 seconds: None,
             };
             wanted.iter().map(part).collect()
@@ -203,6 +208,22 @@ mod tests {
         assert_eq!(required("").expect("nothing"), Vec::<&str>::new());
         assert_eq!(required("hvf, kvm").expect("known"), ["hvf", "kvm"]);
         assert!(required("xen").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_a_skip_and_what_goes_wrong_a_failure() {
+        let tally = |make: fn() -> Error| {
+            let step = Step::one("kernels".to_owned(), "host", move || Err(make()));
+            step.run(&step.names).remove(0).tally
+        };
+        let lack = tally(|| {
+            let wanted = "linux-image".to_owned();
+            guests::Error::NoPackage { wanted }.into()
+        });
+        assert_eq!((lack.failed, lack.skipped.len()), (0, 1));
+        assert!(lack.skipped[0].1.contains("no package linux-image"));
+        let wrong = tally(|| Error::new("it ended with status 1"));
+        assert_eq!(wrong, Tally::one(false));
     }
 
     #[test]
