@@ -11,9 +11,12 @@
 //!
 //! # Guest time after the host slept
 //! The guest's counter jumps forward by the time slept, as that of a machine does whose processors
-//! were held. So timers are late by what the host slept past them and no more, and the guest's clocks,
-//! wall clock too, stay right without an agent in the guest. Pausing a machine is the VMM's way to
-//! stop its time.
+//! were held. So the guest's clocks, wall clock too, stay right without an agent in the guest. The jump is
+//! made by whichever vCPU first enters the guest or is looked at afterwards; those inside the guest
+//! follow at once. A timer that a vCPU in the guest has set is late by what the host slept past it and no
+//! more. One that a parked vCPU waits for is later: its thread waits in the host's time awake, so up to as
+//! long as the host slept while it was parked, unless something else wakes it. Pausing a machine is the
+//! VMM's way to stop its time.
 
 use super::abi::Timebase;
 

@@ -13,7 +13,7 @@ use aarch64::Gpa;
 use aarch64::trap::Abort;
 use memory::{Layout, LayoutError, PageSet, Prot, Region};
 
-use super::abi::PAGE_SIZE;
+use super::abi::{PAGE_SIZE, status};
 use super::sys::{Backing, Failure, Framework, Rights};
 use crate::api::{DirtyLog, HostError};
 use crate::discard::{self, Part};
@@ -91,7 +91,8 @@ impl Memory {
         let layout = state.layout.with(gpa, Arc::clone(&region), prot);
         let layout = layout.map_err(|error| refused(gpa)(error.to_string()))?;
         let rights = state.rights(prot);
-        self.framework.map(gpa.0, whole(&region), rights)?;
+        let mapped = self.framework.map(gpa.0, whole(&region), rights);
+        mapped.map_err(|failure| map_refused(gpa, failure))?;
         state.layout = Arc::new(layout);
         if let Some(written) = &mut state.written {
             written.push((gpa, PageSet::empty(bytes)));
@@ -307,6 +308,16 @@ fn whole(region: &Region) -> Backing<'_> {
 
 fn refused(gpa: Gpa) -> impl FnOnce(String) -> HostError {
     move |reason| HostError::Map { gpa, reason }
+}
+
+/// Why the framework does not map memory, in words for a user.
+fn map_refused(gpa: Gpa, failure: Failure) -> HostError {
+    match failure.code {
+        status::NO_RESOURCES => refused(gpa)(
+            "hv_vm_map says HV_NO_RESOURCES: give the guest less memory, or end other VMs".into(),
+        ),
+        _ => failure.into(),
+    }
 }
 
 /// Whether the framework could map memory there. Pure.

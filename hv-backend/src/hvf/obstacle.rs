@@ -80,7 +80,8 @@ impl fmt::Display for Obstacle {
             ),
             Self::NoEntitlement => f.write_str(
                 "this program lacks the entitlement com.apple.security.hypervisor: sign it with \
-                 `codesign --sign - --force --entitlements FILE`",
+                 `codesign --sign - --force --entitlements FILE PROGRAM`, where FILE is a property \
+                 list that sets it to true, as xtask/files/armlet.entitlements of the sources does",
             ),
             Self::SecondVm => f.write_str("this process has a VM already, and macOS allows one"),
             Self::UnknownCounter { guest_hz, tick_hz } => write!(
@@ -114,7 +115,10 @@ mod tests {
             (platform("macos", "x86_64"), "no Apple Silicon"),
             (platform("linux", "aarch64"), "needs macOS"),
             (Obstacle::TooOld("12.6".into()), "macOS 13 or newer"),
-            (Obstacle::of_vm(failure(status::DENIED)), "codesign"),
+            (
+                Obstacle::of_vm(failure(status::DENIED)),
+                "xtask/files/armlet.entitlements",
+            ),
             (
                 Obstacle::of_vm(failure(status::UNSUPPORTED)),
                 "kern.hv_support",

@@ -39,13 +39,12 @@ fn a_host_that_maps_no_more_is_an_error_and_leaves_nothing_behind() {
     let mac = mac(Profile::M1_13);
     let vm = mac.vm(1);
     inject(Fault::FailMap(1));
-    let HostError::Os { call, .. } = vm
-        .map(RAM_BASE, region(0x4000), Prot::ReadWrite)
-        .unwrap_err()
-    else {
-        panic!("a call that failed");
+    let refused = vm.map(RAM_BASE, region(0x4000), Prot::ReadWrite);
+    let HostError::Map { gpa, reason } = refused.unwrap_err() else {
+        panic!("a mapping that cannot be made");
     };
-    assert_eq!(call, "hv_vm_map");
+    assert_eq!(gpa, RAM_BASE);
+    assert!(reason.contains("hv_vm_map") && reason.contains("less memory"));
     vm.map(RAM_BASE, region(0x4000), Prot::ReadWrite).unwrap();
     assert_eq!(vm.unmap(RAM_BASE).unwrap().size(), 0x4000);
     assert!(vm.unmap(RAM_BASE).is_err());
