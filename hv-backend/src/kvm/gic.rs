@@ -53,8 +53,16 @@ pub struct KvmGic {
 }
 
 /// Whether the host can give a VM a GICv3.
-pub fn is_offered(vm: &VmFd) -> bool {
-    create(vm).is_ok()
+///
+/// # Errors
+/// What else than its lack stands in the way.
+pub fn is_offered(vm: &VmFd) -> Result<bool, kvm_ioctls::Error> {
+    match create(vm) {
+        Ok(_) => Ok(true),
+        // What the kernel answers for devices that it does not have.
+        Err(error) if error.errno() == libc::ENODEV => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Gives `vm` a GICv3 where the machine has it. All vCPUs exist already, as the kernel asks.

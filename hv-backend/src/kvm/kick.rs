@@ -49,6 +49,8 @@ impl Kick {
 
     /// This thread runs the vCPU from now on.
     pub fn bind(&self) {
+        // Who started us may have blocked the signal, and threads inherit that.
+        sys::accept_interrupts();
         self.thread.store(sys::this_thread(), SeqCst);
     }
 

@@ -116,8 +116,13 @@ fn probe(kvm: &Kvm) -> Result<(), Obstacle> {
     let vm = kvm
         .create_vm_with_ipa_size(MIN_ADDRESS_BITS.into())
         .map_err(|error| Obstacle::Call("KVM_CREATE_VM", error.to_string()))?;
-    if !gic::is_offered(&vm) {
-        return Err(Obstacle::NoGicV3);
+    match gic::is_offered(&vm) {
+        Ok(true) => {}
+        Ok(false) => return Err(Obstacle::NoGicV3),
+        Err(error) => {
+            let call = "KVM_CREATE_DEVICE of a GICv3";
+            return Err(Obstacle::Call(call, error.to_string()));
+        }
     }
     if !vm::can_filter_calls(&vm) {
         return Err(Obstacle::Lacks("filter for firmware calls", "6.4"));

@@ -107,6 +107,16 @@ pub fn catch_interrupts() {
     });
 }
 
+/// Lets the signal of [`interrupt`] reach this thread.
+pub fn accept_interrupts() {
+    // SAFETY: all bits zero are a valid set of signals: none.
+    let mut signals: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours, and the signal exists.
+    unsafe { libc::sigaddset(&raw mut signals, libc::SIGRTMIN()) };
+    // SAFETY: the set is ours; the old one is not asked for. With this it cannot fail.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, ptr::null_mut()) };
+}
+
 /// Backs guest memory from `gpa` on with `region` as the memory slot `slot`, or takes the slot
 /// away if there is no region; `log` makes the kernel log which of its pages are written.
 ///
@@ -310,4 +320,41 @@ pub fn undecoded_address(run: &kvm_run) -> Gpa {
     // SAFETY: every bit pattern is one of these integers.
     let access = unsafe { run.__bindgen_anon_1.arm_nisv };
     Gpa(access.fault_ipa)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks the signal of [`interrupt`] in this thread.
+    fn block() {
+        // SAFETY: as in `accept_interrupts`.
+        let mut signals: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: as there.
+        unsafe { libc::sigaddset(&raw mut signals, libc::SIGRTMIN()) };
+        // SAFETY: as there.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut()) };
+    }
+
+    /// Whether the signal waits for this thread to let it in.
+    fn is_waiting() -> bool {
+        // SAFETY: as in `accept_interrupts`.
+        let mut signals: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is ours.
+        unsafe { libc::sigpending(&raw mut signals) };
+        // SAFETY: as above.
+        unsafe { libc::sigismember(&raw const signals, libc::SIGRTMIN()) == 1 }
+    }
+
+    #[test]
+    fn a_thread_that_inherited_a_blocked_signal_is_interrupted() {
+        catch_interrupts();
+        block();
+        interrupt(this_thread());
+        assert!(is_waiting(), "blocked");
+        accept_interrupts();
+        assert!(!is_waiting(), "taken");
+        interrupt(this_thread());
+        assert!(!is_waiting(), "taken at once");
+    }
 }
