@@ -18,6 +18,14 @@ impl Error {
         }
     }
 
+    /// An error with this text for want of something that this machine does not have.
+    pub fn lack(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_lack: true,
+        }
+    }
+
     /// Whether nothing is wrong but that this machine cannot have what is needed, such as a package of
     /// Debian's on another system.
     pub fn is_lack(&self) -> bool {

@@ -157,7 +157,7 @@ pub fn require(programs: &[&str]) -> Result<(), Error> {
         return Ok(());
     };
     let Tool { program, apt, .. } = tool;
-    Err(Error::new(format!(
+    Err(Error::lack(format!(
         "{program} is missing; install the package {apt}"
     )))
 }

@@ -222,6 +222,8 @@ mod tests {
         });
         assert_eq!((lack.failed, lack.skipped.len()), (0, 1));
         assert!(lack.skipped[0].1.contains("no package linux-image"));
+        let lack = tally(|| Error::lack("npm is missing"));
+        assert_eq!((lack.failed, lack.skipped.len()), (0, 1));
         let wrong = tally(|| Error::new("it ended with status 1"));
         assert_eq!(wrong, Tally::one(false));
     }
