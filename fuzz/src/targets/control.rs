@@ -51,6 +51,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"id":18446744073709551615,"method":"stop","params":{"timeout":30,"force":false}}"#,
         r#"{"method":"stop","params":{"force":true},"id":0}"#,
         r#"{"id":2,"method":"balloon","params":{"size":1048576,"reclaim":true}}"#,
+        r#"{"id":3,"method":"ba\nlloon"}"#,
         "{\"id\":1,\"method\":\"fly\"}\n[[[[{\"id\":\"\\u0000\"}]]]]\n\n{}",
     ]
     .map(|text| text.as_bytes().to_vec())

@@ -403,10 +403,22 @@ fn parameters<T: DeserializeOwned + Default>(method: &str, params: Value) -> Res
     read.map_err(|error| fault(Code::BadParams, format!("{method}: {error}")))
 }
 
-/// A fault with its message.
+/// A fault with its message, which is one line: control characters that a request brought along, in a
+/// name that is wrong, are written as escapes.
 #[must_use]
 pub fn fault(code: Code, message: String) -> Fault {
-    Fault { code, message }
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    Fault {
+        code,
+        message: line,
+    }
 }
 
 /// A message as a line, with its end.

@@ -73,6 +73,18 @@ fn mistakes_have_a_code_and_the_requests_number() {
             "unknown method 'fly'",
         ),
         (
+            r#"{"id":4,"method":"st\nop\u001b"}"#,
+            Some(4),
+            Code::UnknownMethod,
+            r"unknown method 'st\nop\u{1b}'",
+        ),
+        (
+            r#"{"id":5,"method":"stop","params":{"ha\nrd":1}}"#,
+            Some(5),
+            Code::BadParams,
+            r"stop: unknown field `ha\nrd`",
+        ),
+        (
             r#"{"id":5,"method":"stop","params":{"hard":1}}"#,
             Some(5),
             Code::BadParams,
