@@ -96,6 +96,12 @@ pub fn install_from_environment() -> Result<Option<&'static Table>, profile::Unk
     Ok(Some(table))
 }
 
+/// Whether there is a VM.
+#[must_use]
+pub fn has_vm() -> bool {
+    world::world().vm.is_some()
+}
+
 /// Records what should not be there any more at the end: a VM, objects.
 pub fn check_leaks() {
     let mut world = world::world();

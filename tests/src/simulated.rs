@@ -7,6 +7,12 @@
 #![expect(unsafe_code, reason = "functions of C by table")]
 
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a VM may outlive its machine: threads that serve no vCPU hold it until they have seen
+/// that it is over.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Puts the simulator in place of the framework, once, if the environment names a Mac. Whether it
 /// does.
@@ -39,6 +45,10 @@ pub fn become_mac(profile: hvf_sim::Profile) {
 /// # Errors
 /// As there.
 pub fn last_verdict() -> Result<(), String> {
+    let start = Instant::now();
+    while hvf_sim::has_vm() && start.elapsed() < FAREWELL {
+        thread::sleep(Duration::from_millis(1));
+    }
     hvf_sim::check_leaks();
     verdict()
 }

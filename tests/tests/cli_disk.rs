@@ -28,7 +28,12 @@ fn a_conversion_that_is_ended_leaves_nothing() {
         .collect();
     let from = scratch.file("from.raw", &bytes);
     let to = scratch.path().join("to.qcow2").display().to_string();
-    for signal in ["INT", "TERM", "KILL"] {
+    // What nobody can hear of leaves nothing only where files without names are.
+    let signals: &[&str] = match std::env::consts::OS {
+        "linux" => &["INT", "TERM", "KILL"],
+        _ => &["INT", "TERM"],
+    };
+    for signal in signals {
         let mut child = Command::new(&program)
             .args(["disk", "convert", &from, &to, "-c", "--compression", "zlib"])
             .stdin(Stdio::null())
@@ -39,9 +44,13 @@ fn a_conversion_that_is_ended_leaves_nothing() {
             .args([&format!("-{signal}"), &child.id().to_string()])
             .status()
             .expect("kill runs");
-        assert!(sent.success(), "it was done before it was ended");
+        assert!(sent.success(), "kill -{signal} failed");
         let ended = child.wait().expect("a child can be waited for");
-        assert_eq!(ended.code(), None, "ended by {signal}: {ended:?}");
+        assert_eq!(
+            ended.code(),
+            None,
+            "not ended by {signal} but done: {ended:?}"
+        );
         assert_eq!(names(&scratch), ["from.raw"], "after {signal}");
     }
 }

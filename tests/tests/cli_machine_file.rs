@@ -154,7 +154,7 @@ fn mistakes_are_told_in_a_line_with_their_place() {
     refused(
         &program,
         &directory.display().to_string(),
-        "cannot read the machine file",
+        "this is a directory; a machine file is a regular file",
     );
 }
 

@@ -1,6 +1,6 @@
 # The beginning of the script that runs tests in the emulated arm64 host: `part NAME PROGRAM ...`
 # runs one test program. What is around its output tells where it begins and ends, see
-# `xtask/src/suite/emulated.rs`.
+# `xtask/src/suite/emulated/mod.rs`.
 
 export ARMLET_BIN=/bin/armlet ARMLET_ACCEL=kvm ARMLET_SKIP_LOG=/tmp/skipped
 # Guests are looked for in the `guests` directory there.

@@ -1,6 +1,7 @@
 //! Why a command of xtask could not do its work. One line each, with the way out.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 /// A message for the person at the keyboard.
 #[derive(Debug)]
@@ -42,11 +43,12 @@ impl fmt::Display for Error {
 impl From<guests::Error> for Error {
     fn from(error: guests::Error) -> Self {
         let is_lack = match error {
-            // No apt; one whose sources are not Debian's, or out of reach.
-            guests::Error::Program { .. }
-            | guests::Error::Failed { .. }
-            | guests::Error::NoPackage { .. } => true,
-            guests::Error::File { .. }
+            // No apt, or one whose sources are not Debian's.
+            guests::Error::Program { ref source, .. } => source.kind() == ErrorKind::NotFound,
+            guests::Error::NoPackage { .. } => true,
+            // A program that is there has to work.
+            guests::Error::Failed { .. }
+            | guests::Error::File { .. }
             | guests::Error::NoModule { .. }
             | guests::Error::Incomplete { .. } => false,
         };

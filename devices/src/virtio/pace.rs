@@ -11,7 +11,8 @@
 //! - A *trial* says nothing until more are done than the driver was believed to have under way. If
 //!   they are, twice as many are believed; if no more come ([`Pace::patience`]), it is as many as are
 //!   done, and the next trial is twice as far away.
-//! - Nobody waits longer than [`MOST`].
+//! - Nobody waits longer than [`MOST`] for buffers that come next, nor for one that takes long: before
+//!   such a one, and before each where most take long ([`SLOW`]), the driver hears of what is done.
 //!
 //! Pure: time and the length of the queue are arguments.
 
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// The longest that a buffer waits for others before its driver hears of it.
 const MOST: Duration = Duration::from_millis(1);
+/// A device that takes so long for a buffer is slow: next to that an interrupt costs nothing.
+const SLOW: Duration = Duration::from_micros(200);
 /// How long nothing has to come before nothing is believed to come: three times what a buffer takes,
 /// within these.
 const PATIENCE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(500));
@@ -37,6 +40,8 @@ pub struct Pace {
     gap: u32,
     /// What a buffer takes, smoothed.
     each: Duration,
+    /// What the device itself takes for one, smoothed.
+    serves_in: Duration,
     /// When it last heard.
     told: Duration,
     /// What it has not heard of.
@@ -65,6 +70,7 @@ impl Pace {
             left: GAP.0,
             gap: GAP.0,
             each: PATIENCE.0,
+            serves_in: Duration::ZERO,
             told: Duration::ZERO,
             unheard: Unheard::default(),
         }
@@ -80,6 +86,18 @@ impl Pace {
         unheard.count += 1;
         unheard.last = now;
         unheard.urgent |= urgent;
+    }
+
+    /// The device took so long for a buffer.
+    pub fn served(&mut self, time: Duration) {
+        self.serves_in = (self.serves_in * 3 + time) / 4;
+    }
+
+    /// Whether it is time to interrupt the driver before the next buffer is begun, which surely takes
+    /// `long` or nobody knows.
+    #[must_use]
+    pub fn is_due_before(&self, long: bool) -> bool {
+        self.unheard.count > 0 && (long || self.serves_in >= SLOW)
     }
 
     /// Whether it is time to interrupt the driver, while so many buffers wait in the queue.
@@ -275,6 +293,22 @@ mod tests {
             let several = f64::from(depth.div_ceil(2)).min(16.0);
             assert!(came.interrupts <= 1.5 / several, "{depth}: {came:?}");
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_what_takes_long() {
+        let mut pace = Pace::new();
+        assert!(!pace.is_due_before(true), "there is nothing to hear of");
+        pace.served(us(20));
+        pace.done(false, us(20));
+        assert!(!pace.is_due_before(false));
+        assert!(pace.is_due_before(true));
+        for _ in 0..4 {
+            pace.served(us(5000));
+        }
+        assert!(pace.is_due_before(false), "a slow device");
+        pace.told(us(30_000));
+        assert!(!pace.is_due_before(true), "it heard of everything");
     }
 
     #[test]

@@ -202,14 +202,6 @@ impl KernelGic for KvmGic {
         })
     }
 
-    /// One call: for an edge-triggered interrupt the kernel takes "high" for an edge and forgets it,
-    /// as it does with an `irqfd`, which would be one call too. The wire stays low, since it has not
-    /// moved as far as [`Wires`] are concerned.
-    fn pulse_spi(&self, intid: Intid) -> Result<(), HostError> {
-        let line = self.vm.set_irq_line(spi(intid), true);
-        line.map_err(failed("KVM_IRQ_LINE"))
-    }
-
     fn save(&self) -> Result<GicState, HostError> {
         gic_state::save(&self.device, self.count(), &self.wires).map_err(explain)
     }

@@ -22,6 +22,8 @@ const BATCH: usize = 64;
 /// Bytes after which a turn ends, and time.
 const BATCH_BYTES: u64 = 4 << 20;
 const TURN: Duration = Duration::from_millis(10);
+/// A request of more bytes takes long.
+const LONG: u64 = 1 << 20;
 /// A request is done in parts that end at multiples of so many bytes of the disk, and given up
 /// between two of them when somebody wants the worker to stop: it is put back, and done again from
 /// its start. No harm comes of that, as nothing is promised of a request that is not finished.
@@ -89,6 +91,11 @@ impl Block {
             let count = self.weigh(&chain, &request);
             self.limits.take(count, now);
             bytes += count;
+            if pace.is_due_before(self.takes_long(&request.operation, count)) {
+                queue.notify();
+                pace.told(self.clock.now());
+            }
+            let from = self.clock.now();
             let outcome = self.perform(queue, &chain, &request.operation, request.status_at);
             let Some((status, data)) = self.status(&request.operation, outcome) else {
                 queue.put_back(chain);
@@ -96,6 +103,7 @@ impl Block {
             };
             finish(queue, chain, request.status_at, status, data);
             now = self.clock.now();
+            pace.served(now.saturating_sub(from));
             pace.done(matches!(request.operation, Operation::Flush), now);
             if pace.is_due(queue.waiting().into(), now) {
                 queue.notify();
@@ -103,6 +111,16 @@ impl Block {
             }
         }
         Served::Again
+    }
+
+    /// Whether a request of so many bytes surely takes long, as what waits for the disk itself does.
+    fn takes_long(&self, operation: &Operation, count: u64) -> bool {
+        match operation {
+            Operation::Read(_) => count > LONG,
+            Operation::Write(..) => count > LONG || self.is_write_through(),
+            Operation::Flush | Operation::Discard(_) | Operation::WriteZeroes(_) => true,
+            Operation::Id | Operation::Unknown(_) => false,
+        }
     }
 
     /// How many bytes of the disk a request reads or writes, zeros too.

@@ -200,7 +200,7 @@ fn cut(output: &[String], title: &str) -> Part {
     }
     Part {
         name: title.to_owned(),
-        tally: cargo_test::count(&lines, &skips, success),
+        tally: cargo_test::count(&lines, &skips, success).of_something(),
         seconds,
     }
 }
@@ -243,5 +243,15 @@ mod tests {
         let output = output("ARMLET-PART a\ntest x ... ok\n");
         assert_eq!(cut(&output, "a").tally.failed, 1);
         assert_eq!(cut(&output, "b").tally.failed, 1);
+    }
+
+    #[test]
+    fn a_part_without_a_test_has_failed() {
+        let output = output(
+            "ARMLET-PART a\n\
+             test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out\n\
+             ARMLET-PART-END 0 1\n",
+        );
+        assert_eq!(cut(&output, "a").tally.failed, 1);
     }
 }
