@@ -7,7 +7,8 @@
 //!
 //! [`Order::Free`] are the fields that a guest at EL1 cannot use, or that it deals with however
 //! they read: those of EL2 and of the second stage of translation, and how errors of the hardware
-//! are recorded and reported (RAS: `ESB` is a hint, and the error records are empty).
+//! are recorded and reported (RAS: `ESB` is a hint, and the error records are empty). Linux still
+//! wants `HCX` and RAS of a CPU that comes online to be as the first one's.
 //!
 //! Not here, and as the host has them:
 //! - `MIDR_EL1`, `REVIDR_EL1`, `AIDR_EL1`: a guest has to know the processor under it to work

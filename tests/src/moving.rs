@@ -151,7 +151,12 @@ pub struct Running {
 impl Running {
     fn new(machine: Machine, serial: PathBuf) -> Self {
         let (control, saver) = (machine.control(), machine.saver());
-        let thread = thread::spawn(|| machine.run());
+        let thread = thread::spawn(|| {
+            let outcome = machine.run();
+            // The reason, should a test find that its machine is over.
+            eprintln!("a machine ended: {outcome:?}");
+            outcome
+        });
         Self {
             control,
             saver,

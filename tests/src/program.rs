@@ -4,6 +4,7 @@ use std::env;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where the program is, or why it cannot be tested.
@@ -104,25 +105,36 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
+/// How many scratch directories this process has made.
+static SCRATCHES: AtomicUsize = AtomicUsize::new(0);
+
 /// A directory for one test's files, removed with it.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new, empty directory.
+    /// A new, empty directory. Another of the same name is another directory: tests of one process
+    /// run at the same time.
     #[must_use]
     pub fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("armlet-{test}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary directory can be made");
-        Self(path)
+        Self::below(&env::temp_dir(), &format!("armlet-{test}"))
     }
 
     /// As [`Self::new`], for disks: beside the guests, where there is room for them.
     #[must_use]
     pub fn for_disks(test: &str) -> Self {
-        let name = format!("disks-{test}-{}", std::process::id());
-        let path = guests::Store::of_checkout().root().join(name);
-        std::fs::create_dir_all(&path).expect("a directory beside the guests can be made");
+        Self::below(
+            guests::Store::of_checkout().root(),
+            &format!("disks-{test}"),
+        )
+    }
+
+    fn below(parent: &Path, name: &str) -> Self {
+        let number = SCRATCHES.fetch_add(1, Ordering::SeqCst);
+        let path = parent.join(format!("{name}-{}-{number}", std::process::id()));
+        // Of a process of the same number that was killed.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a directory for a test can be made");
         Self(path)
     }
 

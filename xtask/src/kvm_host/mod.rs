@@ -35,7 +35,7 @@ const USAGE: &str =
 /// The kernel that guests boot, and the emulated host unless it is to be another.
 const KERNEL: Kernel = Kernel::V6_12Cloud;
 /// The CPU that QEMU emulates fastest of those with EL2.
-const CPU: &str = "max,pauth=off,sve=off,lpa2=off";
+pub const CPU: &str = "max,pauth=off,sve=off,lpa2=off";
 
 /// What to run, and where.
 #[derive(Debug, PartialEq, Eq)]
