@@ -89,10 +89,23 @@ impl Contender {
             Self::Armlet => "armlet".to_owned(),
             Self::Qemu => QEMU.command(""),
         };
-        let quoted = |word: String| format!(" '{word}'");
-        let words = self.arguments(setup).into_iter().map(quoted);
-        words.fold(program, |text, word| text + &word)
+        quoted(program, self.arguments(setup))
     }
+}
+
+/// What starts armlet there with a console, a source of entropy and a balloon too.
+pub fn with_all_devices(setup: &Setup<'_>) -> String {
+    let off = ["--rng", "--balloon", "off"];
+    let mut words = armlet(setup);
+    words.retain(|word| !off.contains(&word.as_str()));
+    words.extend(["--console".to_owned(), "port=log,file=port.log".to_owned()]);
+    quoted("armlet".to_owned(), words)
+}
+
+fn quoted(program: String, words: Vec<String>) -> String {
+    let quoted = |word: String| format!(" '{word}'");
+    let words = words.into_iter().map(quoted);
+    words.fold(program, |text, word| text + &word)
 }
 
 fn armlet(setup: &Setup<'_>) -> Vec<String> {

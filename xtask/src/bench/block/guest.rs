@@ -16,6 +16,14 @@ pub const COUNT: &str = "ARMLET-COUNT";
 pub const CELL: &str = "ARMLET-CELL";
 /// The guest's disk.
 const DISK: &str = "/dev/vda";
+/// Drivers, of the devices too that are there only when memory is measured.
+const MODULES: [&str; 5] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_balloon",
+    "virtio_console",
+    "virtio_rng",
+];
 /// Where the job file is.
 const JOBS: &str = "block.fio";
 
@@ -33,7 +41,7 @@ pub fn command_line(seconds: u64) -> String {
 /// Makes the initramfs; what is downloaded for it is kept in `directory`.
 pub fn initramfs(directory: &Path) -> Result<PathBuf, Error> {
     let mut extras = Extras::new()
-        .modules(&["virtio_pci", "virtio_blk"])
+        .modules(&MODULES)
         .action("block", &action())
         .program("bin/count", COUNTER.as_bytes().to_vec())
         .program(JOBS, cells::job_file(DISK).into_bytes());

@@ -21,6 +21,11 @@ pub const METER: &str = "METER";
 /// What the line begins with that says whose measurement follows.
 pub const WHOSE: &str = "BLOCK";
 
+/// What the line begins with behind which armlet's memory with all devices is measured.
+pub const MEMORY: &str = "MEMORY";
+/// What that may be, in MiB.
+const MEMORY_LIMIT: f64 = 8.0;
+
 /// Where fio has numbers in its terse format, version 3: a job's name, and the place of the first
 /// number of what it read and of what it wrote.
 const NAME: usize = 2;
@@ -43,7 +48,7 @@ const COUNTED: [&str; 4] = ["interrupts", BUSY, "mmio", "rings"];
 /// Milliseconds, which become microseconds for each request.
 const BUSY: &str = "busy";
 
-/// The table, and whether armlet is at least as fast in each cell.
+/// The table, and whether armlet is at least as fast in each cell, and small if that was measured.
 pub fn table(output: &str) -> Result<(String, bool), Error> {
     let samples = Samples::read(output)?;
     let mut text = format!(
@@ -87,7 +92,25 @@ pub fn table(output: &str) -> Result<(String, bool), Error> {
         }
         text += "\n";
     }
+    if let Some(memory) = memory(output) {
+        let good = memory < MEMORY_LIMIT;
+        met &= good;
+        let verdict = if good { "met" } else { "MISSED" };
+        let _ = writeln!(
+            text,
+            "armlet's memory beyond RAM with a disk, console, rng and balloon: {memory:.1} MiB; less \
+             than {MEMORY_LIMIT}: {verdict}"
+        );
+    }
     Ok((text, met))
+}
+
+/// In MiB.
+fn memory(output: &str) -> Option<f64> {
+    let mut lines = output.lines().skip_while(|line| line.trim() != MEMORY);
+    let line = lines.find(|line| line.starts_with(METER))?;
+    let own = line.split_whitespace().find_map(|w| w.strip_prefix("own="));
+    Some(own?.parse::<f64>().ok()? / 1024.0)
 }
 
 /// All rounds of all cells.
@@ -109,6 +132,7 @@ impl Samples {
                 ([COUNT, cell, at, interrupts], Some(reading)) => {
                     reading.begin_count(cell, at, interrupts);
                 }
+                ([MEMORY], _) => reading = None,
                 ([METER, counters @ ..], Some(reading)) => reading.count(counters),
                 ([CELL, ..], Some(reading)) => {
                     let (cell, sample) = reading.result(line)?;
@@ -275,6 +299,17 @@ mod tests {
         assert!(met);
         let stream = text.lines().last().unwrap_or_default();
         assert!(stream.contains(" 4 "), "KiB become MiB: {text}");
+    }
+
+    #[test]
+    fn memory_counts_too() {
+        let output = measurement("armlet", 300) + &measurement("QEMU", 200);
+        for (own, good) in [(5120, true), (8192, false)] {
+            let output = format!("{output}{MEMORY}\r\n{METER} seconds=9.5 own={own} exits=1\n");
+            let (text, met) = table(&output).expect("complete");
+            let said = format!("{}.0 MiB; less than 8", own / 1024);
+            assert!(text.contains(&said) && met == good, "{text}");
+        }
     }
 
     #[test]
