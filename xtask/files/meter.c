@@ -94,8 +94,12 @@ static int start(char **command)
 
 static void stop(void)
 {
+	pid_t ended;
 	kill(vmm, SIGKILL);
-	waitpid(vmm, NULL, __WALL);
+	/* Its end is told when that of a thread that we traced is known. */
+	do
+		ended = waitpid(-1, NULL, __WALL);
+	while (ended > 0 && ended != vmm);
 }
 
 struct times {

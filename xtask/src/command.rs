@@ -27,15 +27,35 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Builds the `armlet` program for release and returns its path. On a Mac it may make VMs.
-pub fn build_armlet() -> Result<PathBuf, Error> {
+/// How a program is optimized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Soon built: for tests.
+    #[default]
+    Release,
+    /// As people get it: for measurements.
+    Dist,
+}
+
+impl Profile {
+    /// What cargo calls it, and the directory of what it builds.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dist => "dist",
+        }
+    }
+}
+
+/// Builds the `armlet` program and returns its path. On a Mac it may make VMs.
+pub fn build_armlet(profile: Profile) -> Result<PathBuf, Error> {
     let status = cargo()
-        .args(["build", "--release", "--package", "armlet"])
+        .args(["build", "--profile", profile.name(), "--package", "armlet"])
         .status()?;
     if !status.success() {
         return Err(Error::new("armlet does not build; cargo says why above"));
     }
-    let program = target().join("release").join("armlet");
+    let program = target().join(profile.name()).join("armlet");
     macos::sign_here(&program)?;
     Ok(program)
 }

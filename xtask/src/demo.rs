@@ -3,7 +3,7 @@
 //! With a terminal the guest gives a shell. Without one it checks itself and powers off, and the
 //! command's status says whether everything was as it should be.
 
-use crate::command::{build_armlet, watch};
+use crate::command::{Profile, build_armlet, watch};
 use crate::error::Error;
 use guests::{Kernel, Store};
 use std::io::IsTerminal;
@@ -23,7 +23,7 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
         )));
     }
     println!("1/3 building armlet");
-    let armlet = build_armlet()?;
+    let armlet = build_armlet(Profile::Release)?;
     println!("2/3 preparing the guest (Debian's arm64 kernel and busybox, kept in target/guests)");
     let store = Store::of_checkout();
     let (kernel, image) = first_kernel(&store)?;

@@ -3,7 +3,7 @@
 //! The program `record-traces` of the package `armlet-tests` prints them; it runs where
 //! `cargo xtask kvm-host` runs commands. `cargo xtask test` replays what is kept.
 
-use crate::command::{cargo, target, workspace};
+use crate::command::{Profile, cargo, target, workspace};
 use crate::error::Error;
 use crate::host;
 use crate::kvm_host::{self, Request, toolchain};
@@ -43,7 +43,11 @@ pub fn run(_arguments: &[String]) -> Result<bool, Error> {
 /// Builds the recorder for where arm64 KVM is.
 fn recorder() -> Result<PathBuf, Error> {
     if host::accelerator("kvm").is_err() {
-        return toolchain::build_program(&kvm_host::directory()?, PACKAGE, PROGRAM);
+        return toolchain::build_program(
+            &kvm_host::directory()?,
+            Profile::Release,
+            (PACKAGE, PROGRAM),
+        );
     }
     let arguments = ["build", "--release", "--package", PACKAGE, "--bin", PROGRAM];
     if !cargo().args(arguments).status()?.success() {

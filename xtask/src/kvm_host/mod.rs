@@ -17,7 +17,7 @@ pub mod toolchain;
 mod trouble;
 mod vehicle;
 
-use crate::command::{build_armlet, target};
+use crate::command::{Profile, build_armlet, target};
 use crate::error::Error;
 use crate::host;
 use guests::{Kernel, Store};
@@ -50,6 +50,8 @@ pub struct Request {
     pub kernel: Kernel,
     /// The version of the emulated host's interrupt controller.
     pub gic: u8,
+    /// How armlet is built.
+    pub profile: Profile,
     /// The command and its arguments.
     pub command: Vec<String>,
     /// What else lies in its directory: the name there, and the file here.
@@ -64,6 +66,7 @@ impl Default for Request {
             cpu: CPU.to_owned(),
             kernel: KERNEL,
             gic: 3,
+            profile: Profile::default(),
             command: Vec::new(),
             files: Vec::new(),
         }
@@ -166,7 +169,7 @@ impl Request {
 
 /// The command on this machine.
 fn natively(request: &Request, directory: &Path) -> Result<Command, Error> {
-    let armlet = build_armlet()?;
+    let armlet = build_armlet(request.profile)?;
     let guest = directory.join("guest");
     fs::create_dir_all(&guest)?;
     for (name, path) in present(request)? {

@@ -5,7 +5,7 @@
 //! are unpacked into a directory of ours and run from there, so nothing of the host changes; the C
 //! cross compiler, which links, is one of the host's tools.
 
-use crate::command::{cargo, workspace};
+use crate::command::{Profile, cargo, workspace};
 use crate::error::Error;
 use crate::host;
 use guests::apt::{self, Apt};
@@ -33,19 +33,25 @@ const PRESENT: [&str; 6] = [
 ];
 
 /// Builds `armlet` for arm64 Linux, without shared libraries, and returns its path.
-pub fn build_armlet(directory: &Path) -> Result<PathBuf, Error> {
-    build_program(directory, "armlet", "armlet")
+pub fn build_armlet(directory: &Path, profile: Profile) -> Result<PathBuf, Error> {
+    build_program(directory, profile, ("armlet", "armlet"))
 }
 
 /// Builds a program of one of the packages for arm64 Linux, and returns its path.
-pub fn build_program(directory: &Path, package: &str, name: &str) -> Result<PathBuf, Error> {
-    let arguments = ["build", "--release", "--package", package, "--bin", name];
+pub fn build_program(
+    directory: &Path,
+    profile: Profile,
+    (package, name): (&str, &str),
+) -> Result<PathBuf, Error> {
+    let profile = profile.name();
+    let what = ["--package", package, "--bin", name];
+    let arguments = [["build", "--profile", profile].as_slice(), &what].concat();
     if !cross(directory, &arguments)?.status()?.success() {
         return Err(Error::new(format!(
             "{name} does not build for arm64; cargo says why above"
         )));
     }
-    Ok(target(directory).join(TRIPLE).join("release").join(name))
+    Ok(target(directory).join(TRIPLE).join(profile).join(name))
 }
 
 /// Builds these test programs of the package `armlet-tests` for arm64 Linux, and returns the path of
@@ -118,6 +124,7 @@ fn cross(directory: &Path, arguments: &[&str]) -> Result<Command, Error> {
         .env("CARGO_TARGET_DIR", target(directory))
         // What runs in an emulated host has to get there first.
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+        .env("CARGO_PROFILE_DIST_STRIP", "symbols")
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
         .env(
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",

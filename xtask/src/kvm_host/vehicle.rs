@@ -30,7 +30,7 @@ pub fn run(
     output: &mut (impl Write + Send),
 ) -> Result<i32, Error> {
     tools()?;
-    let armlet = toolchain::build_armlet(directory)?;
+    let armlet = toolchain::build_armlet(directory, request.profile)?;
     let store = Store::of_checkout();
     let mut files = vec![
         ("actions/kvm_host".to_owned(), ACTION.as_bytes().to_vec()),

@@ -1,7 +1,7 @@
 //! The steps of the tests, in the order they run.
 
 use super::{Step, Tally, cargo_test, emulated};
-use crate::command::{build_armlet, build_simulated_armlet, cargo, target, workspace};
+use crate::command::{Profile, build_armlet, build_simulated_armlet, cargo, target, workspace};
 use crate::error::Error;
 use crate::kvm_host::{self, toolchain};
 use crate::{host, lint, macos, workflows};
@@ -212,7 +212,7 @@ fn faulty_macs(test: &str, kind: &str) -> Vec<Step> {
 
 /// Runs one file of `tests/tests`.
 fn integration_test(name: &str, accelerator: &str) -> Result<Tally, Error> {
-    let armlet = build_armlet()?;
+    let armlet = build_armlet(Profile::Release)?;
     let environment = [("ARMLET_ACCEL", Path::new(accelerator))];
     run_integration_test(name, None, &armlet, &environment).map(Tally::of_something)
 }

@@ -18,7 +18,7 @@ mod soft;
 
 use super::kvm::compile_meter;
 use super::program::QEMU;
-use crate::command::{build_armlet, target};
+use crate::command::{Profile, build_armlet, target};
 use crate::error::Error;
 use crate::{host, kvm_host};
 use cells::CELLS;
@@ -121,7 +121,7 @@ fn image(directory: &Path) -> Result<PathBuf, Error> {
 }
 
 fn on_soft(request: &Request, initrd: &Path, image: &Path) -> Result<String, Error> {
-    let armlet = build_armlet()?;
+    let armlet = build_armlet(Profile::Dist)?;
     let kernel = Store::of_checkout().kernel(guest::KERNEL)?;
     let setup = Setup {
         accelerator: Accelerator::Soft,
@@ -160,6 +160,7 @@ fn on_kvm(
         limit: Duration::from_secs(LIMIT_EACH * (starts + 1) + 2 * request.seconds),
         command: vec!["sh".to_owned(), "-c".to_owned(), script(request)],
         files,
+        profile: Profile::Dist,
         ..kvm_host::Request::default()
     };
     eprintln!("bench: {starts} guests on KVM; in an emulated host about a minute each");

@@ -32,7 +32,7 @@ impl Contender {
         }
     }
 
-    /// The shell command that starts it.
+    /// The shell command that starts it, without the virtio devices that only armlet has unasked.
     pub fn command(self, guest: Guest, cpus: usize, memory_mib: usize) -> String {
         let Guest { kernel, initrd } = guest;
         let dashes = match self {
@@ -43,8 +43,8 @@ impl Contender {
         let cmdline = "'console=ttyAMA0 quiet armlet.do=poweroff'";
         match self {
             Self::Armlet => format!(
-                "armlet run --accel kvm --cpus {cpus} --memory {memory_mib}M --cmdline {cmdline} \
-                 --kernel {kernel}{initrd}"
+                "armlet run --accel kvm --rng off --balloon off --cpus {cpus} --memory {memory_mib}M \
+                 --cmdline {cmdline} --kernel {kernel}{initrd}"
             ),
             Self::Qemu => format!(
                 "{} \

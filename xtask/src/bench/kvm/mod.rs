@@ -11,7 +11,7 @@ mod contender;
 mod report;
 
 use super::program::QEMU;
-use crate::command::{target, workspace};
+use crate::command::{Profile, target, workspace};
 use crate::error::Error;
 use crate::{host, kvm_host};
 use contender::{Contender, Guest};
@@ -68,6 +68,7 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
         limit: Duration::from_secs(LIMIT_EACH * (starts + 1)),
         command: vec!["sh".to_owned(), "-c".to_owned(), script(rounds)],
         files,
+        profile: Profile::Dist,
         ..kvm_host::Request::default()
     };
     eprintln!("bench: starts {starts} guests; in an emulated host about 10 s each");

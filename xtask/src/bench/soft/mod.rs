@@ -9,7 +9,7 @@ mod guest;
 pub mod sample;
 mod table;
 
-use crate::command::{build_armlet, target, workspace};
+use crate::command::{Profile, build_armlet, target, workspace};
 use crate::error::Error;
 use crate::host;
 use guest::{Contender, Measured, Run};
@@ -59,7 +59,10 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
         ("actions/bench", ACTION.as_bytes().to_vec()),
     ];
     let initrd = store.initramfs_with("bench.cpio.gz", &programs)?;
-    let contenders = [Contender::Armlet(build_armlet()?), Contender::Qemu];
+    let contenders = [
+        Contender::Armlet(build_armlet(Profile::Dist)?),
+        Contender::Qemu,
+    ];
     let mut success = true;
     for run in &RUNS {
         let mut best: [Measured; 2] = [Measured::default(), Measured::default()];
