@@ -16,4 +16,5 @@ pub mod power;
 pub mod psci;
 pub mod state;
 pub mod stopping;
+pub mod text;
 pub mod vcpu;

@@ -25,6 +25,7 @@ use serde_json::Value;
 use crate::coordinator::{Activity, Condition};
 use crate::machine::{ReclaimError, Reclaimed};
 use crate::outcome::Outcome;
+use crate::text::printable;
 
 /// The version of the protocol.
 pub const VERSION: u32 = 1;
@@ -403,21 +404,13 @@ fn parameters<T: DeserializeOwned + Default>(method: &str, params: Value) -> Res
     read.map_err(|error| fault(Code::BadParams, format!("{method}: {error}")))
 }
 
-/// A fault with its message, which is one line: control characters that a request brought along, in a
-/// name that is wrong, are written as escapes.
+/// A fault with its message, which is one line, whatever a request brought along in a name that is
+/// wrong.
 #[must_use]
-pub fn fault(code: Code, message: String) -> Fault {
-    let mut line = String::with_capacity(message.len());
-    for c in message.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
+pub fn fault(code: Code, message: impl AsRef<str>) -> Fault {
     Fault {
         code,
-        message: line,
+        message: printable(message.as_ref()),
     }
 }
 

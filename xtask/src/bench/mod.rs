@@ -8,6 +8,7 @@
 
 mod block;
 mod kvm;
+mod meter;
 mod program;
 mod soft;
 

@@ -78,7 +78,7 @@ impl Contender {
     /// The arguments it is started with.
     pub fn arguments(self, setup: &Setup<'_>) -> Vec<String> {
         match self {
-            Self::Armlet => armlet(setup),
+            Self::Armlet => armlet(setup, "--rng off --balloon off"),
             Self::Qemu => qemu(setup),
         }
     }
@@ -95,10 +95,7 @@ impl Contender {
 
 /// What starts armlet there with a console, a source of entropy and a balloon too.
 pub fn with_all_devices(setup: &Setup<'_>) -> String {
-    let off = ["--rng", "--balloon", "off"];
-    let mut words = armlet(setup);
-    words.retain(|word| !off.contains(&word.as_str()));
-    words.extend(["--console".to_owned(), "port=log,file=port.log".to_owned()]);
+    let words = armlet(setup, "--console port=log,file=port.log");
     quoted("armlet".to_owned(), words)
 }
 
@@ -108,7 +105,7 @@ fn quoted(program: String, words: Vec<String>) -> String {
     words.fold(program, |text, word| text + &word)
 }
 
-fn armlet(setup: &Setup<'_>) -> Vec<String> {
+fn armlet(setup: &Setup<'_>, other_devices: &str) -> Vec<String> {
     let Setup {
         accelerator,
         cache,
@@ -123,7 +120,7 @@ fn armlet(setup: &Setup<'_>) -> Vec<String> {
     };
     let disk = format!("path={},format=raw,cache={}", image.display(), cache.name());
     let mut words = words(&format!(
-        "run --accel {accelerator} --no-reboot --rng off --balloon off --transport pci \
+        "run --accel {accelerator} --no-reboot {other_devices} --transport pci \
          --cpus {CPUS} --memory {MEMORY_MIB}M"
     ));
     words.extend(["--disk".to_owned(), disk]);

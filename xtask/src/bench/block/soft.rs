@@ -3,7 +3,7 @@
 
 use super::contender::{Contender, Setup};
 use super::guest::COUNT;
-use super::report::METER;
+use crate::bench::meter::METER;
 use crate::bench::soft::sample;
 use crate::command;
 use crate::error::Error;

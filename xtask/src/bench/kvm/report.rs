@@ -1,16 +1,14 @@
 //! What the measurements say: their output, read, and the tables made of it.
 
 use super::contender::Contender;
+use crate::bench::meter::{Target, values};
 use crate::error::Error;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What a line begins with that says whose boot the next line measures.
 pub const BOOT: &str = "BOOT";
 /// As [`BOOT`], for the costs of an exit.
 pub const EXIT: &str = "EXIT";
-/// What the measuring program's line begins with.
-const METER: &str = "METER";
 
 /// A table, and whether all it holds is within its targets.
 #[derive(Debug)]
@@ -30,17 +28,6 @@ enum Sum {
     Mean,
     /// Of memory, the largest is the honest one.
     Max,
-}
-
-/// What is asked of a number.
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    /// It is for information.
-    None,
-    /// It is at most so many times QEMU's.
-    Ratio(f64),
-    /// It is less.
-    Below(f64),
 }
 
 /// A line of the table.
@@ -187,23 +174,6 @@ fn table(
     Ok(Table { text, met })
 }
 
-/// The values called `key` of the measurements behind lines of these words.
-fn values(output: &str, whose: &[&str], key: &str) -> Vec<f64> {
-    let mut wanted = false;
-    let mut found = Vec::new();
-    for line in output.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if words.first() != Some(&METER) {
-            wanted = words == whose;
-        } else if wanted {
-            let pairs: BTreeMap<&str, &str> =
-                words.iter().filter_map(|w| w.split_once('=')).collect();
-            found.extend(pairs.get(key).and_then(|value| value.parse::<f64>().ok()));
-        }
-    }
-    found
-}
-
 impl Sum {
     fn of(self, mut values: Vec<f64>) -> Option<f64> {
         values.sort_by(f64::total_cmp);
@@ -217,19 +187,6 @@ impl Sum {
             Self::Mean => Some(values.iter().sum::<f64>() / values.len() as f64),
             Self::Max => values.last().copied(),
         }
-    }
-}
-
-impl Target {
-    /// A word on whether it is met, and whether it is.
-    fn judge(self, ours: f64, theirs: f64) -> (String, bool) {
-        let (asked, good) = match self {
-            Self::None => return (String::new(), true),
-            Self::Ratio(limit) => (format!("ratio at most {limit}"), ours <= limit * theirs),
-            Self::Below(limit) => (format!("less than {limit}"), ours < limit),
-        };
-        let verdict = if good { "met" } else { "MISSED" };
-        (format!("{asked}: {verdict}"), good)
     }
 }
 
