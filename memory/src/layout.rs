@@ -208,15 +208,15 @@ impl Layout {
             .map_or(0, |(mapping, offset)| mapping.rights_at(offset))
     }
 
-    /// Reads from where `file` stands to guest memory from `gpa` on, at most `len` bytes; see
+    /// Reads `file` from `at` on to guest memory from `gpa` on, at most `len` bytes; see
     /// [`Region::read_from`].
     ///
     /// # Errors
     /// When the file cannot be read, or `gpa` is not mapped.
-    pub fn read_from(&self, file: &File, gpa: Gpa, len: usize) -> std::io::Result<usize> {
+    pub fn read_from(&self, file: &File, at: u64, gpa: Gpa, len: usize) -> std::io::Result<usize> {
         let found = self.run(gpa, len).map_err(std::io::Error::other)?;
         let (mapping, offset, len) = found;
-        mapping.region.read_from(file, offset, len)
+        mapping.region.read_from(file, at, offset, len)
     }
 
     /// Reads an aligned u64 in one access, as the guest's own table walk does; `None` outside of
@@ -281,11 +281,11 @@ mod tests {
         let layout = Layout::default()
             .with(Gpa(0x1000), region(1), Prot::ReadWrite)
             .unwrap();
-        assert_eq!(layout.read_from(&file, Gpa(0x1ffc), 100).unwrap(), 4);
+        assert_eq!(layout.read_from(&file, 0, Gpa(0x1ffc), 100).unwrap(), 4);
         assert_eq!(layout.load_u64(Gpa(0x1ff8)), Some(0x0707_0707_0000_0000));
-        assert_eq!(layout.read_from(&file, Gpa(0x1000), 100).unwrap(), 2);
-        assert_eq!(layout.read_from(&file, Gpa(0x1000), 100).unwrap(), 0);
-        assert!(layout.read_from(&file, Gpa(0x2000), 1).is_err());
+        assert_eq!(layout.read_from(&file, 4, Gpa(0x1000), 100).unwrap(), 2);
+        assert_eq!(layout.read_from(&file, 6, Gpa(0x1000), 100).unwrap(), 0);
+        assert!(layout.read_from(&file, 0, Gpa(0x2000), 1).is_err());
         std::fs::remove_file(path).unwrap();
     }
 

@@ -9,12 +9,10 @@ use std::ptr::NonNull;
 
 use aarch64::PAGE_SIZE;
 use vm_memory::bitmap::Bitmap;
-use vm_memory::{
-    Bytes, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError, VolatileSlice,
-};
+use vm_memory::{Bytes, MmapRegion, VolatileMemory, VolatileSlice};
 
 use crate::device::LogSlice;
-use crate::host::{self, Run};
+use crate::host::{self, MOST, Run, Way};
 use crate::pages::{PageSet, WriteLog};
 
 /// Anonymous host memory, zero-filled and paid for only where it is touched.
@@ -266,21 +264,24 @@ impl Region {
             .map_err(|_| OutOfRegion { offset, len })
     }
 
-    /// Reads from where `file` stands into the region, at most `len` bytes and in one call of the
-    /// host, which writes them here itself. How many; 0 at the file's end.
+    /// Reads `file` from `at` on into the region, at most `len` bytes and in one call of the host,
+    /// which writes them here itself. How many; 0 at the file's end.
     ///
     /// # Errors
     /// When the file cannot be read, or they would not all fit.
-    pub fn read_from(&self, mut file: &File, offset: u64, len: usize) -> std::io::Result<usize> {
-        let at = self.check(offset, len).map_err(std::io::Error::other)?;
-        let slice = self.mmap.as_volatile_slice().subslice(at, len);
-        let mut slice = slice.map_err(std::io::Error::other)?;
-        file.read_volatile(&mut slice).map_err(|error| {
-            if let VolatileMemoryError::IOError(error) = error {
-                return error;
-            }
-            std::io::Error::other(error)
-        })
+    pub fn read_from(
+        &self,
+        file: &File,
+        at: u64,
+        offset: u64,
+        len: usize,
+    ) -> std::io::Result<usize> {
+        self.check(offset, len).map_err(std::io::Error::other)?;
+        let run = self.run(offset, len.min(MOST) as u64);
+        let run = run.ok_or(std::io::ErrorKind::InvalidInput)?;
+        // SAFETY: memory of the mapping, which stays as long as `self`; it is only ever shared as
+        // atomics, volatile copies and raw pointers.
+        unsafe { host::transfer(Way::In, file, at, &[run]) }
     }
 
     /// Reads a naturally aligned little-endian u64 in one access, as a table walk does.

@@ -14,6 +14,7 @@ use aarch64::machine::Span;
 use super::error::BootError;
 use super::image::ImageHeader;
 use super::plan::{Footprint, Part};
+use super::side_by_side;
 use super::sniff::{self, Compression, Kind};
 
 /// Bytes of a file that say what it is.
@@ -115,21 +116,12 @@ impl Source {
     /// Straight from the file into guest memory. Not mapped: a file that is cut off later would
     /// take the program down with it.
     fn read(&self, payload: Payload, layout: &Layout, span: Span) -> Result<u64, BootError> {
-        self.seek(payload)?;
         if payload.length > span.size {
             return Err(self.too_long(span));
         }
-        let mut done = 0;
-        while done < payload.length {
-            let left = usize::try_from(payload.length - done).unwrap_or(usize::MAX);
-            match layout.read_from(&self.file, Gpa(span.base.0 + done), left) {
-                Ok(0) => break,
-                Ok(len) => done += len as u64,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.io(error)),
-            }
-        }
-        Ok(done)
+        let Payload { offset, length, .. } = payload;
+        let done = side_by_side::read(&self.file, offset, layout, span.base, length);
+        done.map_err(|e| self.io(e))
     }
 
     fn decompress(&self, payload: Payload, layout: &Layout, span: Span) -> Result<u64, BootError> {

@@ -13,6 +13,7 @@ mod error;
 mod file;
 pub mod image;
 pub mod plan;
+mod side_by_side;
 pub mod sniff;
 pub mod zboot;
 
