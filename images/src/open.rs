@@ -45,13 +45,7 @@ pub(crate) type FileId = (u64, u64);
 
 /// Opens and locks a file, whatever is in it.
 pub(crate) fn open_file(path: &Path, options: &Options) -> Result<Opened, Problem> {
-    let meta = fs::metadata(path).map_err(|error| {
-        if error.kind() == ErrorKind::NotFound {
-            Problem::Missing
-        } else {
-            Problem::Host("look at it", error)
-        }
-    })?;
+    let meta = fs::metadata(path).map_err(unseen)?;
     check_kind(&meta)?;
     let direct = options.cache == Cache::None;
     let flags = if direct { host::direct_flag() } else { 0 };
@@ -73,6 +67,15 @@ pub(crate) fn open_file(path: &Path, options: &Options) -> Result<Opened, Proble
         storage: Arc::new(FileStorage::new(file, cached, durability)),
         id: (meta.dev(), meta.ino()),
     })
+}
+
+/// What it means that a file cannot be looked at.
+fn unseen(error: std::io::Error) -> Problem {
+    if error.kind() == ErrorKind::NotFound {
+        Problem::Missing
+    } else {
+        Problem::Host("look at it", error)
+    }
 }
 
 /// Opens the file again, with the page cache; not another that has its name by now.
@@ -236,13 +239,16 @@ impl Chain {
         if self.files.len() >= MOST_IN_CHAIN {
             return Err(refused("that is one too many on top of each other"));
         }
-        if let (Some(allowed), Ok(real)) = (&self.allowed, fs::canonicalize(&path))
-            && !allowed.iter().any(|place| real.starts_with(place))
-        {
-            return Err(Problem::Outside {
-                file: path.display().to_string(),
-                directory: real.parent().unwrap_or(&real).display().to_string(),
-            });
+        if let Some(allowed) = &self.allowed {
+            // What cannot be placed is not opened either.
+            let real = fs::canonicalize(&path);
+            let real = real.map_err(|e| Problem::BackingFile(Box::new(unseen(e).of(&path))))?;
+            if !allowed.iter().any(|place| real.starts_with(place)) {
+                return Err(Problem::Outside {
+                    file: path.display().to_string(),
+                    directory: real.parent().unwrap_or(&real).display().to_string(),
+                });
+            }
         }
         if let Ok(meta) = fs::metadata(&path)
             && self.files.contains(&(meta.dev(), meta.ino()))

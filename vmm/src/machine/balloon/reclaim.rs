@@ -53,7 +53,7 @@ pub struct Reclaimed {
     pub returned: u64,
 }
 
-/// Why nothing was taken back. One line.
+/// Why free memory was not taken back, or not all of it. One line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReclaimError {
     /// Without a driver.
