@@ -8,7 +8,7 @@
 //! | what the machine gives: memory, threads, bells | [`host`] |
 //! | transports | [`mmio`], [`pci`] |
 //! | devices | [`balloon`], [`block`], [`console`], [`entropy`] |
-//! | the driver's side, for tests | [`testing`] |
+//! | the driver's side, for tests | `testing`, with the feature of that name |
 //!
 //! # A device
 //!
