@@ -134,13 +134,19 @@ pub struct FileRange {
 
 /// Keeps a place of a file from being used for anything else for as long as it lives.
 #[derive(Clone, Debug, Default)]
-pub struct Hold(#[expect(dead_code, reason = "its count is what matters")] Option<Arc<()>>);
+pub struct Hold(Option<Arc<()>>);
 
 impl Hold {
     /// A hold on what is never moved.
     #[must_use]
     pub fn nothing() -> Self {
         Self(None)
+    }
+
+    /// Whether the place is never used for anything else anyway.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_none()
     }
 
     /// A hold on what `token` guards.

@@ -56,6 +56,12 @@ impl Bucket {
         self.level -= i128::from(units) * BILLION;
     }
 
+    /// Gives back what was taken for something that was not done.
+    pub fn give_back(&mut self, units: u64) {
+        let most = i128::from(self.limit.burst) * BILLION;
+        self.level = (self.level + i128::from(units) * BILLION).min(most);
+    }
+
     fn fill(&mut self, now: Duration) {
         let nanos = now.saturating_sub(self.filled).as_nanos();
         self.filled = self.filled.max(now);
@@ -88,6 +94,9 @@ mod tests {
         assert_eq!(bucket.wait(ms(5)), None);
         bucket.take(50, ms(5));
         assert_eq!(bucket.wait(ms(5)), Some(ms(50)));
+        bucket.give_back(20);
+        assert_eq!(bucket.wait(ms(5)), Some(ms(30)));
+        bucket.take(20, ms(5));
         assert_eq!(bucket.wait(ms(25)), Some(ms(30)));
         assert_eq!(bucket.wait(ms(1)), Some(ms(30)), "time does not go back");
         assert_eq!(bucket.wait(ms(55)), None);

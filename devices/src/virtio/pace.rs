@@ -88,6 +88,12 @@ impl Pace {
         unheard.urgent |= urgent;
     }
 
+    /// Whether the driver has not heard of all that is done.
+    #[must_use]
+    pub fn has_unheard(&self) -> bool {
+        self.unheard.count > 0
+    }
+
     /// The device took so long for a buffer.
     pub fn served(&mut self, time: Duration) {
         self.serves_in = (self.serves_in * 3 + time) / 4;

@@ -343,6 +343,7 @@ impl Serving {
 
     /// Says how the machine ended, to those who read.
     fn say_goodbye(mut self) {
+        self.tell_news();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(event) = &*ended else {
             return;

@@ -6,6 +6,7 @@
 //! a buffer of bounded size.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -16,6 +17,7 @@ use devices::clock::Monotonic;
 use devices::virtio::block::{Block, BlockConfig, Disk, DiskLimits, Shape};
 use images::{Backing, Durability, Extent, Format, Image, Options};
 use memory::Pieces;
+use transfers::Way;
 
 use super::StartError;
 use super::virtio::rate_limit;
@@ -52,7 +54,7 @@ impl OpenDisk {
             read_only: _,
             allow_backing: _,
             serial,
-            cache: _,
+            cache,
             discard,
             iops,
             bandwidth,
@@ -70,6 +72,7 @@ impl OpenDisk {
                 image,
                 name: path.display().to_string(),
                 discard: *discard,
+                direct: matches!(cache, Cache::Direct),
             },
             config: BlockConfig {
                 serial: serial.unwrap_or_default(),
@@ -163,6 +166,8 @@ struct ImageDisk {
     image: Arc<dyn Image>,
     name: String,
     discard: bool,
+    /// The host's page cache is left out.
+    direct: bool,
 }
 
 impl ImageDisk {
@@ -213,6 +218,7 @@ impl Disk for ImageDisk {
             discard: self.discard,
             block: limits.request,
             discard_unit: limits.discard,
+            waits: self.direct,
         }
     }
 
@@ -267,6 +273,27 @@ impl Disk for ImageDisk {
             }
         }
         Ok(())
+    }
+
+    fn place(
+        &self,
+        way: Way,
+        at: u64,
+        buffer: &Pieces,
+        range: &Range<u64>,
+    ) -> Option<(Arc<File>, u64)> {
+        let len = range.end - range.start;
+        let place = match way {
+            Way::In => match self.image.extent(at, len).ok()? {
+                Extent::Data(place) => place,
+                Extent::Zero(_) | Extent::Indirect(_) => return None,
+            },
+            Way::Out => self.image.write_extent(at, len).ok()??,
+        };
+        // What an image may move is not left to others.
+        let is_all = place.len == len && place.hold.is_nothing();
+        let fits = is_all && self.is_aligned(buffer, range).ok()?;
+        fits.then_some((place.file, place.at))
     }
 
     fn flush(&self) -> io::Result<()> {

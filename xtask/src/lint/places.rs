@@ -4,8 +4,9 @@ use super::{Finding, Source};
 use crate::error::Error;
 
 /// Where `unsafe` may stand, by the beginning of the path, and why.
-const UNSAFE: [(&str, &str); 8] = [
+const UNSAFE: [(&str, &str); 9] = [
     ("memory/src/", "guest memory is shared with the guest"),
+    ("transfers/src/host/ring.rs", "io_uring of guest memory"),
     ("hv-backend/src/kvm/sys.rs", "system calls of KVM"),
     ("hv-backend/src/hvf/sys/", "calls of Hypervisor.framework"),
     ("hvf-probe/src/raw.rs", "calls that the framework refuses"),
@@ -25,11 +26,12 @@ const UNSAFE: [(&str, &str); 8] = [
 ];
 
 /// Where platforms may be told apart, by the beginning of the path, and why.
-const PLATFORMS: [(&str, &str); 5] = [
+const PLATFORMS: [(&str, &str); 6] = [
     ("hv-backend/src/lib.rs", "the switch between accelerators"),
     ("hvf-sim/src/lib.rs", "the one calling convention by hand"),
     ("memory/src/host/", "giving memory back to the host"),
     ("vmm/src/host/", "host services"),
+    ("transfers/src/host/mod.rs", "io_uring, where it is"),
     ("images/src/host/", "holes in files, durability, direct I/O"),
 ];
 

@@ -1,9 +1,12 @@
 //! What is behind a virtio disk.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use memory::Pieces;
+use transfers::Way;
 
 /// An array of bytes, in a file most likely.
 ///
@@ -30,6 +33,20 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The host's, no space among them.
     fn write(&self, at: u64, from: &Pieces, range: Range<u64>) -> io::Result<()>;
+
+    /// Where the bytes at `at` lie as they are, if the host may move `range` of a buffer from or to
+    /// there without this disk: a file, and the place in it. That has to be true for as long as the
+    /// disk is not made smaller.
+    fn place(
+        &self,
+        way: Way,
+        at: u64,
+        buffer: &Pieces,
+        range: &Range<u64>,
+    ) -> Option<(Arc<File>, u64)> {
+        let _ = (way, at, buffer, range);
+        None
+    }
 
     /// Makes all finished writes last.
     ///
@@ -67,4 +84,7 @@ pub struct Shape {
     pub block: u32,
     /// Space is given back in units of this many bytes; a power of two.
     pub discard_unit: u32,
+    /// Reads and writes wait for the drive itself, which does several in the time of one: who has
+    /// several asks for their [places](Disk::place). No guest sees it.
+    pub waits: bool,
 }

@@ -62,6 +62,20 @@ impl Meter {
         }
     }
 
+    /// A request with so many bytes did not go through after all.
+    pub fn give_back(&self, count: u64) {
+        let Some(mut buckets) = self.lock() else {
+            return;
+        };
+        let Buckets { operations, bytes } = &mut *buckets;
+        if let Some(bucket) = operations {
+            bucket.give_back(1);
+        }
+        if let Some(bucket) = bytes {
+            bucket.give_back(count);
+        }
+    }
+
     fn lock(&self) -> Option<MutexGuard<'_, Buckets>> {
         let buckets = self.0.as_ref()?;
         Some(buckets.lock().unwrap_or_else(PoisonError::into_inner))

@@ -5,6 +5,7 @@
 //! | what is asked of the host | [`disk`](Disk) |
 //! | the driver's buffers, checked | [`request`] |
 //! | requests, one after another on each queue's worker | `worker` |
+//! | requests, side by side | `together` |
 //! | what a driver reads of it | `config` |
 //! | limits, and failures of the host | `limits` |
 //!
@@ -23,12 +24,13 @@ pub mod spec;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod together;
 mod worker;
 
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use disk::{Disk, Shape};
 pub use limits::DiskLimits;
@@ -36,6 +38,7 @@ pub use state::BlockState;
 
 use self::limits::{Failures, Meter};
 use self::spec::feature;
+use self::together::Seat;
 use super::{
     Activation, BadVirtioState, ConfigSignal, DeviceKind, DeviceState, Pace, QueueHandle,
     QueueSpec, Served, VirtioDevice,
@@ -61,6 +64,8 @@ pub struct Block {
     // Configuration.
     serial: String,
     queues: Vec<QueueSpec>,
+    /// As [`Shape::waits`].
+    waits: bool,
     // Wiring.
     disk: Box<dyn Disk>,
     clock: Arc<dyn Monotonic>,
@@ -70,6 +75,8 @@ pub struct Block {
     failures: Failures,
     /// By queue: when the driver hears of what is done.
     paces: Vec<Mutex<Pace>>,
+    /// By queue: its ring.
+    seats: Vec<Mutex<Seat>>,
     /// The features that the driver chose.
     features: AtomicU64,
     /// What the driver says of the write cache, if it may.
@@ -93,7 +100,9 @@ impl Block {
         Self {
             serial,
             paces: queues.clone().map(|_| Mutex::default()).collect(),
+            seats: queues.clone().map(|_| Mutex::default()).collect(),
             queues: queues.collect(),
+            waits: disk.shape().waits,
             disk,
             limits: Meter::new(limits, clock.now()),
             clock,
@@ -181,6 +190,10 @@ impl VirtioDevice for Block {
     fn reset(&self) {
         self.features.store(0, Ordering::Relaxed);
         self.writeback.store(true, Ordering::Relaxed);
+        // Another driver has other ways.
+        for pace in &self.paces {
+            *pace.lock().unwrap_or_else(PoisonError::into_inner) = Pace::new();
+        }
     }
 
     fn save(&self) -> DeviceState {
@@ -224,5 +237,7 @@ impl fmt::Debug for Block {
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together_tests;
 #[cfg(test)]
 mod turn_tests;

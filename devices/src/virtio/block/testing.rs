@@ -25,13 +25,29 @@ impl MemoryDisk {
     /// A disk with these bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>, read_only: bool) -> Self {
-        Self(Arc::new(Inner {
-            shape: Shape {
+        Self::of_shape(
+            bytes,
+            Shape {
                 read_only,
-                discard: true,
-                block: 512,
-                discard_unit: 4096,
+                ..Self::SHAPE
             },
+        )
+    }
+
+    /// What a disk is like that can be written.
+    pub const SHAPE: Shape = Shape {
+        read_only: false,
+        discard: true,
+        block: 512,
+        discard_unit: 4096,
+        waits: false,
+    };
+
+    /// A disk with these bytes, and of this shape.
+    #[must_use]
+    pub fn of_shape(bytes: Vec<u8>, shape: Shape) -> Self {
+        Self(Arc::new(Inner {
+            shape,
             bytes: Mutex::new(bytes),
             failure: Mutex::default(),
             flushes: AtomicU64::new(0),

@@ -23,7 +23,7 @@ pub const USUAL: u64 = feature::FLUSH | feature::DISCARD | feature::WRITE_ZEROES
 
 pub struct Fixture {
     pub slot: MmioTransport,
-    block: Arc<Block>,
+    pub block: Arc<Block>,
     layout: Arc<Layout>,
     manual: Arc<Manual>,
 }
@@ -92,11 +92,11 @@ impl Guest<'_> {
         (self.bytes(STATUS, 1)[0], used[0].1)
     }
 
-    fn put(&self, at: u64, bytes: &[u8]) {
+    pub fn put(&self, at: u64, bytes: &[u8]) {
         self.fixture.layout.write(Gpa(at), bytes).unwrap();
     }
 
-    fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
+    pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.fixture.layout.read(Gpa(at), &mut bytes).unwrap();
         bytes

@@ -152,7 +152,12 @@ fn zeroes_count_as_bytes_and_discards_do_not() {
 
 #[test]
 fn a_request_is_given_up_for_who_waits_and_done_again() {
-    let (disk, fixture) = slow(Duration::ZERO, DiskLimits::default());
+    let bytes = Some(RateLimit {
+        per_second: MIB,
+        burst: 12 * MIB,
+    });
+    let operations = None;
+    let (disk, fixture) = slow(Duration::ZERO, DiskLimits { operations, bytes });
     let fixture = Arc::new(fixture);
     let mut guest = fixture.drive(USUAL);
     let segment = guest.segment(0, 12 * 2048, 0);
@@ -181,4 +186,6 @@ fn a_request_is_given_up_for_who_waits_and_done_again() {
     assert_eq!(fixture.slot.core().turn(0), Next::Again);
     assert_eq!(disk.take_asked().len(), 3);
     assert_eq!(guest.driver.used(0).len(), 1);
+    // It was charged once.
+    assert_eq!(fixture.slot.core().turn(0), Next::Sleep);
 }

@@ -1,4 +1,5 @@
-//! What a disk does with requests: each in turn, on the worker of its queue.
+//! What a disk does with requests: each in turn, on the worker of its queue; [`super::together`] has those
+//! that are done side by side.
 //!
 //! Bytes go straight between the image and guest memory. A failure of the host ends one request
 //! and nothing else: the guest is told, the log has one line for each kind of failure, and the
@@ -18,21 +19,78 @@ use super::request::{
 use super::spec::{SECTOR, Status, request};
 
 /// Requests in one turn, before somebody may want the worker to stop.
-const BATCH: usize = 64;
+const BATCH: u32 = 64;
 /// Bytes after which a turn ends, and time.
 const BATCH_BYTES: u64 = 4 << 20;
 const TURN: Duration = Duration::from_millis(10);
 /// A request of more bytes takes long.
-const LONG: u64 = 1 << 20;
+pub(super) const LONG: u64 = 1 << 20;
 /// A request is done in parts that end at multiples of so many bytes of the disk, and given up
 /// between two of them when somebody wants the worker to stop: it is put back, and done again from
 /// its start. No harm comes of that, as nothing is promised of a request that is not finished.
-const PART: u64 = 4 << 20;
+pub(super) const PART: u64 = 4 << 20;
+/// For a request that cannot be given up.
+pub(super) const WHOLE: u64 = u64::MAX;
 /// As [`PART`], where no bytes move.
 const DISCARD_PART: u64 = 64 << 20;
 
+/// How far a turn is.
+#[derive(Debug)]
+pub(super) struct Turn {
+    begin: Duration,
+    now: Duration,
+    requests: u32,
+    bytes: u64,
+}
+
+impl Turn {
+    pub fn new(now: Duration) -> Self {
+        Self {
+            begin: now,
+            now,
+            requests: 0,
+            bytes: 0,
+        }
+    }
+
+    /// A request is done.
+    pub fn go_on(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// As far as it went on.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// How long it has been.
+    pub fn length(&self) -> Duration {
+        self.now.saturating_sub(self.begin)
+    }
+
+    fn is_over(&self) -> bool {
+        self.requests >= BATCH || self.bytes >= BATCH_BYTES || self.length() >= TURN
+    }
+}
+
+/// A request that was taken.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub chain: Chain,
+    pub request: Request,
+    /// Bytes of the disk that it reads or writes.
+    pub bytes: u64,
+}
+
+impl Job {
+    /// Whether the driver surely waits for it.
+    pub fn is_urgent(&self) -> bool {
+        matches!(self.request.operation, Operation::Flush)
+    }
+}
+
 /// Why a request failed.
-enum Failure {
+pub(super) enum Failure {
     Refused(Refusal),
     Host(io::Error),
     /// It did not: somebody wants the worker to stop.
@@ -58,7 +116,11 @@ impl Block {
             return Served::Idle;
         };
         let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let served = self.take_turn(queue, &mut pace);
+        let together = self.is_for_a_ring(queue);
+        let together = together.then(|| self.take_turn_with_a_ring(queue, &mut pace));
+        let served = together
+            .flatten()
+            .unwrap_or_else(|| self.take_turn(queue, &mut pace));
         match served {
             Served::Soon(_) => {}
             Served::Idle | Served::Again | Served::After(_) | Served::Waiting => {
@@ -69,48 +131,91 @@ impl Block {
     }
 
     fn take_turn(&self, queue: &QueueHandle, pace: &mut Pace) -> Served {
-        let begin = self.clock.now();
-        let (mut now, mut bytes) = (begin, 0);
-        for _ in 0..BATCH {
-            if bytes >= BATCH_BYTES || now.saturating_sub(begin) >= TURN {
-                break;
-            }
-            if let Some(wait) = self.limits.wait(now) {
-                return Served::After(wait);
-            }
-            let Some(chain) = queue.pop() else {
-                return pace.rest(now).map_or(Served::Idle, Served::Soon);
+        let mut turn = Turn::new(self.clock.now());
+        while !turn.is_over() {
+            let job = match self.take(queue, &mut turn, pace) {
+                Ok(job) => job,
+                Err(served) => return served,
             };
-            let request = match parse(&chain) {
-                Ok(request) => request,
-                Err(fault) => {
-                    queue.fail(fault);
-                    return Served::Idle;
-                }
-            };
-            let count = self.weigh(&chain, &request);
-            self.limits.take(count, now);
-            bytes += count;
-            if pace.is_due_before(self.takes_long(&request.operation, count)) {
-                queue.notify();
-                pace.told(self.clock.now());
-            }
+            let urgent = job.is_urgent();
             let from = self.clock.now();
-            let outcome = self.perform(queue, &chain, &request.operation, request.status_at);
-            let Some((status, data)) = self.status(&request.operation, outcome) else {
-                queue.put_back(chain);
+            let outcome = self.perform(queue, &job, PART);
+            if !self.complete(queue, job, outcome) {
                 break;
-            };
-            finish(queue, chain, request.status_at, status, data);
-            now = self.clock.now();
-            pace.served(now.saturating_sub(from));
-            pace.done(matches!(request.operation, Operation::Flush), now);
-            if pace.is_due(queue.waiting().into(), now) {
-                queue.notify();
-                pace.told(now);
+            }
+            turn.go_on(self.clock.now());
+            pace.served(turn.now.saturating_sub(from));
+            self.tell(queue, pace, urgent, turn.now);
+            if self.is_for_a_ring(queue) {
+                break;
             }
         }
         Served::Again
+    }
+
+    /// The next request; if there is none to do now, how the queue is left.
+    pub(super) fn take(
+        &self,
+        queue: &QueueHandle,
+        turn: &mut Turn,
+        pace: &mut Pace,
+    ) -> Result<Job, Served> {
+        if let Some(wait) = self.limits.wait(turn.now) {
+            return Err(Served::After(wait));
+        }
+        let Some(chain) = queue.pop() else {
+            return Err(pace.rest(turn.now).map_or(Served::Idle, Served::Soon));
+        };
+        let request = parse(&chain).map_err(|fault| {
+            queue.fail(fault);
+            Served::Idle
+        })?;
+        let bytes = self.weigh(&chain, &request);
+        self.limits.take(bytes, turn.now);
+        turn.requests += 1;
+        turn.bytes += bytes;
+        if pace.is_due_before(self.takes_long(&request.operation, bytes)) {
+            queue.notify();
+            pace.told(self.clock.now());
+        }
+        Ok(Job {
+            chain,
+            request,
+            bytes,
+        })
+    }
+
+    /// Gives a request's buffer back; puts it back, and is false, if it was given up.
+    pub(super) fn complete(
+        &self,
+        queue: &QueueHandle,
+        job: Job,
+        outcome: Result<u64, Failure>,
+    ) -> bool {
+        let Job {
+            chain,
+            request: Request {
+                operation,
+                status_at,
+            },
+            bytes,
+        } = job;
+        let Some((status, data)) = self.status(&operation, outcome) else {
+            self.limits.give_back(bytes);
+            queue.put_back(chain);
+            return false;
+        };
+        finish(queue, chain, status_at, status, data);
+        true
+    }
+
+    /// Another request is done: the driver hears of it, now or later.
+    fn tell(&self, queue: &QueueHandle, pace: &mut Pace, urgent: bool, now: Duration) {
+        pace.done(urgent, now);
+        if pace.is_due(queue.waiting().into(), now) {
+            queue.notify();
+            pace.told(now);
+        }
     }
 
     /// Whether a request of so many bytes surely takes long, as what waits for the disk itself does.
@@ -161,19 +266,28 @@ impl Block {
         })
     }
 
-    /// How many bytes of data it wrote to the buffer, from its start.
-    fn perform(
+    /// How many bytes of data it wrote to the buffer, from its start. Reads and writes are done in
+    /// parts that end at multiples of `unit`.
+    pub(super) fn perform(
         &self,
         queue: &QueueHandle,
-        chain: &Chain,
-        operation: &Operation,
-        room: u64,
+        job: &Job,
+        unit: u64,
     ) -> Result<u64, Failure> {
         let sectors = self.sectors();
+        let Job {
+            chain,
+            request: Request {
+                operation,
+                status_at,
+            },
+            bytes: _,
+        } = job;
+        let room = *status_at;
         match operation {
             Operation::Read(sector) => {
                 let at = place(*sector, room, sectors)?;
-                in_parts(queue, (at, room), PART, |part| {
+                in_parts(queue, (at, room), unit, |part| {
                     let range = part.at - at..part.at - at + part.len;
                     self.disk.read(part.at, &chain.writable, range)
                 })?;
@@ -183,7 +297,7 @@ impl Block {
                 self.check_writable()?;
                 let len = range.end - range.start;
                 let at = place(*sector, len, sectors)?;
-                in_parts(queue, (at, len), PART, |part| {
+                in_parts(queue, (at, len), unit, |part| {
                     let start = range.start + (part.at - at);
                     let range = start..start + part.len;
                     self.disk.write(part.at, &chain.readable, range)

@@ -1,0 +1,65 @@
+//! What a ring is given, and gives back.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use memory::Pieces;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the file to memory.
+    In,
+    /// From memory to the file.
+    Out,
+}
+
+/// Bytes to move.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// Which way.
+    pub way: Way,
+    /// The memory.
+    pub pieces: Pieces,
+    /// Which bytes of it.
+    pub range: Range<u64>,
+    /// The file.
+    pub file: Arc<File>,
+    /// Where in the file.
+    pub at: u64,
+}
+
+impl Transfer {
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// It is over. What an error or fewer bytes than asked for leave behind is not known: all of the
+    /// memory may be written.
+    pub(crate) fn note_end(&self) {
+        match self.way {
+            // The range was found to fit when the transfer was begun.
+            Way::In => drop(self.pieces.note_written(self.range.clone())),
+            Way::Out => {}
+        }
+    }
+}
+
+/// A transfer that is over.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// What it was begun with.
+    pub token: T,
+    /// How many bytes were moved, from the first on; it may be fewer than asked for.
+    pub moved: io::Result<u64>,
+}
