@@ -135,6 +135,16 @@ impl Pace {
         (!left.is_zero()).then(|| left.min(most))
     }
 
+    /// So many buffers are being served: how long to wait for them before the driver hears of what is
+    /// done; `None` if it is to hear of it now, or there is nothing. Other than what a driver may send,
+    /// these come for sure.
+    #[must_use]
+    pub fn rest_for(&self, under_way: u32, now: Duration) -> Option<Duration> {
+        let Unheard { count, first, .. } = self.unheard;
+        let keeps = count > 0 && !self.is_due(under_way, now);
+        keeps.then(|| MOST.saturating_sub(now.saturating_sub(first)))
+    }
+
     /// The driver hears of all that is done.
     pub fn told(&mut self, now: Duration) {
         let Unheard {
@@ -315,6 +325,20 @@ mod tests {
         assert!(pace.is_due_before(false), "a slow device");
         pace.told(us(30_000));
         assert!(!pace.is_due_before(true), "it heard of everything");
+    }
+
+    #[test]
+    fn half_of_what_is_being_served_is_waited_for_but_not_long() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.rest_for(8, us(5)), None, "there is nothing to hear of");
+        for count in 1..4 {
+            pace.done(false, us(10));
+            assert_eq!(pace.rest_for(8 - count, us(110)), Some(MOST - us(100)));
+        }
+        assert_eq!(pace.rest_for(5, us(10) + MOST), None);
+        pace.done(false, us(110));
+        assert_eq!(pace.rest_for(4, us(110)), None);
+        assert!(pace.has_unheard());
     }
 
     #[test]

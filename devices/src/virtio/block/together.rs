@@ -46,14 +46,14 @@ pub(super) enum Seat {
     Untried,
     /// A turn has it, and has not brought it back if it is over.
     Taken,
-    Here(Ring<Job>),
+    Here(Box<Ring<Job>>),
     /// The host has none to give.
     Refused,
 }
 
 impl Seat {
     /// The ring; the first time, it is made.
-    pub fn take(&mut self, make: impl FnOnce() -> io::Result<Ring<Job>>) -> Option<Ring<Job>> {
+    pub fn take(&mut self, make: impl FnOnce() -> io::Result<Ring<Job>>) -> Option<Box<Ring<Job>>> {
         match mem::replace(self, Self::Taken) {
             Self::Here(ring) => Some(ring),
             Self::Refused => {
@@ -61,7 +61,7 @@ impl Seat {
                 None
             }
             Self::Untried | Self::Taken => match make() {
-                Ok(ring) => Some(ring),
+                Ok(ring) => Some(Box::new(ring)),
                 Err(error) => {
                     tracing::debug!(%error, "no io_uring here: disks do one request at a time");
                     *self = Self::Refused;
@@ -82,15 +82,13 @@ struct Together<'a> {
     queue: &'a QueueHandle,
     pace: &'a mut Pace,
     turn: Turn,
-    ring: Ring<Job>,
+    ring: Box<Ring<Job>>,
     /// Bytes of what is under way.
     bytes: u64,
     /// Waits until nothing is under way.
     alone: Option<Job>,
     /// How the queue is left when nothing is under way.
     end: Option<Served>,
-    /// Since when what comes next is waited for.
-    since: Duration,
 }
 
 impl Block {
@@ -116,7 +114,6 @@ impl Block {
             bytes: 0,
             alone: None,
             end: None,
-            since: now,
         };
         let (served, left) = together.run();
         self.seat(queue, |seat| *seat = left);
@@ -191,9 +188,6 @@ impl Together<'_> {
     /// Takes what waits, and has it begin with the next call of the host.
     fn take(&mut self) {
         self.turn.go_on(self.block.clock.now());
-        if self.ring.under_way() == 0 {
-            self.since = self.turn.now();
-        }
         self.end = None;
         while self.alone.is_none() && self.ring.has_room() && self.bytes < MOST_BYTES {
             if self.turn.length() >= TURN || !self.queue.may_go_on() {
@@ -235,6 +229,9 @@ impl Together<'_> {
     /// The worker does it. Whether it is done.
     fn perform(&mut self, job: Job, unit: u64) -> bool {
         let urgent = job.is_urgent();
+        if self.pace.is_due_before(self.block.takes_long(&job)) {
+            self.tell(self.turn.now());
+        }
         let outcome = self.block.perform(self.queue, &job, unit);
         let is_done = self.block.complete(self.queue, job, outcome);
         if is_done {
@@ -249,11 +246,7 @@ impl Together<'_> {
     /// to wait for that.
     fn wait(&mut self) -> io::Result<()> {
         let now = self.turn.now();
-        let limit = if self.pace.is_due_before(false) {
-            None
-        } else {
-            self.pace.rest(now)
-        };
+        let limit = self.pace.rest_for(self.to_come(), now);
         if limit.is_none() && self.pace.has_unheard() {
             self.tell(now);
         }
@@ -262,7 +255,6 @@ impl Together<'_> {
 
     /// Gives back what is done.
     fn reap(&mut self) {
-        let mut count = 0;
         while let Some(Done { token: job, moved }) = self.ring.reap() {
             self.bytes -= job.bytes;
             let outcome = match (moved, &job.request.operation) {
@@ -272,16 +264,10 @@ impl Together<'_> {
                 (Ok(_) | Err(_), _) => self.block.perform(self.queue, &job, WHOLE),
             };
             self.block.complete(self.queue, job, outcome);
-            count += 1;
             self.pace.done(false, self.turn.now());
         }
-        let now = self.block.clock.now();
-        self.turn.go_on(now);
-        if count > 0 {
-            self.pace.served(now.saturating_sub(self.since) / count);
-            self.since = now;
-            self.tell_if_due();
-        }
+        self.turn.go_on(self.block.clock.now());
+        self.tell_if_due();
     }
 
     /// The ring is broken: the worker does what was taken.
@@ -297,11 +283,15 @@ impl Together<'_> {
 
     fn tell_if_due(&mut self) {
         let now = self.turn.now();
-        let to_come = usize::from(self.queue.waiting()) + self.ring.under_way();
-        let to_come = u32::try_from(to_come).unwrap_or(u32::MAX);
-        if self.pace.is_due(to_come, now) {
+        if self.pace.is_due(self.to_come(), now) {
             self.tell(now);
         }
+    }
+
+    /// Requests that the driver surely has under way, beside those that are done.
+    fn to_come(&self) -> u32 {
+        let to_come = usize::from(self.queue.waiting()) + self.ring.under_way();
+        u32::try_from(to_come).unwrap_or(u32::MAX)
     }
 
     fn tell(&mut self, now: Duration) {

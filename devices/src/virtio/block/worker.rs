@@ -137,6 +137,10 @@ impl Block {
                 Ok(job) => job,
                 Err(served) => return served,
             };
+            if pace.is_due_before(self.takes_long(&job)) {
+                queue.notify();
+                pace.told(self.clock.now());
+            }
             let urgent = job.is_urgent();
             let from = self.clock.now();
             let outcome = self.perform(queue, &job, PART);
@@ -174,10 +178,6 @@ impl Block {
         self.limits.take(bytes, turn.now);
         turn.requests += 1;
         turn.bytes += bytes;
-        if pace.is_due_before(self.takes_long(&request.operation, bytes)) {
-            queue.notify();
-            pace.told(self.clock.now());
-        }
         Ok(Job {
             chain,
             request,
@@ -218,11 +218,11 @@ impl Block {
         }
     }
 
-    /// Whether a request of so many bytes surely takes long, as what waits for the disk itself does.
-    fn takes_long(&self, operation: &Operation, count: u64) -> bool {
-        match operation {
-            Operation::Read(_) => count > LONG,
-            Operation::Write(..) => count > LONG || self.is_write_through(),
+    /// Whether a request surely takes long, as what waits for the disk itself does.
+    pub(super) fn takes_long(&self, job: &Job) -> bool {
+        match job.request.operation {
+            Operation::Read(_) => job.bytes > LONG,
+            Operation::Write(..) => job.bytes > LONG || self.is_write_through(),
             Operation::Flush | Operation::Discard(_) | Operation::WriteZeroes(_) => true,
             Operation::Id | Operation::Unknown(_) => false,
         }
