@@ -43,16 +43,6 @@ impl Transfer {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// It is over. What an error or fewer bytes than asked for leave behind is not known: all of the
-    /// memory may be written.
-    pub(crate) fn note_end(&self) {
-        match self.way {
-            // The range was found to fit when the transfer was begun.
-            Way::In => drop(self.pieces.note_written(self.range.clone())),
-            Way::Out => {}
-        }
-    }
 }
 
 /// A transfer that is over.

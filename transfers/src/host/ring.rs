@@ -176,7 +176,7 @@ impl<T> Ring<T> {
             vectors: _,
         } = self.slots.get_mut(number)?.take()?;
         self.free.push(number);
-        transfer.note_end();
+        note_end(&transfer);
         let result = completion.result();
         let moved =
             u64::try_from(result).map_err(|_| io::Error::from_raw_os_error(result.wrapping_neg()));
@@ -242,7 +242,7 @@ impl<T> Ring<T> {
                 let number = usize::try_from(completion.user_data()).ok();
                 let slot = number.and_then(|number| self.slots.get(number)?.as_ref());
                 if let Some(slot) = slot {
-                    slot.transfer.note_end();
+                    note_end(&slot.transfer);
                 }
             }
         }
@@ -254,6 +254,16 @@ impl<T> Drop for Ring<T> {
         if !self.slots.is_empty() {
             self.settle();
         }
+    }
+}
+
+/// A transfer is over. What an error or fewer bytes than asked for leave behind is not known: all of
+/// the memory may be written.
+fn note_end(transfer: &Transfer) {
+    match transfer.way {
+        // The range was found to fit when the transfer was begun.
+        Way::In => drop(transfer.pieces.note_written(transfer.range.clone())),
+        Way::Out => {}
     }
 }
 

@@ -427,6 +427,45 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_moves_what_lies_in_a_raw_file_and_aligned_memory() {
+        let find = |options: &str, list: &[(u64, u64)]| {
+            let folder = Folder::new("places");
+            let config = folder.disk(options);
+            let new = match config.format {
+                DiskFormat::Qcow2 => NewImage::Qcow2(NewQcow2::of_size(1 << 20)),
+                DiskFormat::Auto | DiskFormat::Raw => NewImage::Raw(1 << 20),
+            };
+            images::create(&config.path, &new).unwrap();
+            let disk = match OpenDisk::open(&config, 2) {
+                Ok(disk) => disk.image,
+                Err(error) => {
+                    assert!(error.to_string().contains("page cache"), "{error}");
+                    eprintln!("SKIPPED: {error}");
+                    return None;
+                }
+            };
+            assert!(disk.shape().waits);
+            let buffer = pieces(list);
+            let page = 4096..8192;
+            disk.write(8192, &buffer, page.clone()).unwrap();
+            let ways = [Way::In, Way::Out].map(|way| disk.place(way, 8192, &buffer, &page));
+            Some(ways.map(|place| place.map(|(_, at)| at)))
+        };
+        let aligned = [(0x1_0000, 8192)];
+        let raw = "format=raw,cache=direct";
+        let Some(found) = find(raw, &aligned) else {
+            return;
+        };
+        assert_eq!(found, [Some(8192); 2]);
+        for (options, list) in [
+            (raw, [(0x1_0010, 8192)]),
+            ("format=qcow2,cache=direct", aligned),
+        ] {
+            assert_eq!(find(options, &list), Some([None; 2]), "{options}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_opened_is_named() {
         let folder = Folder::new("names");
         for (make, options, said) in [

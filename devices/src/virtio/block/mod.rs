@@ -6,6 +6,7 @@
 //! | the driver's buffers, checked | [`request`] |
 //! | requests, one after another on each queue's worker | `worker` |
 //! | requests, side by side | `together` |
+//! | a worker's turn | `turn` |
 //! | what a driver reads of it | `config` |
 //! | limits, and failures of the host | `limits` |
 //!
@@ -25,6 +26,7 @@ mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod together;
+mod turn;
 mod worker;
 
 use std::fmt;

@@ -1,8 +1,8 @@
 //! Requests of one queue side by side, for a disk where each waits for the drive itself
 //! ([`Shape::waits`](super::Shape::waits)): a drive does several in the time of one.
 //!
-//! While more than one request waits, the worker's turn has a ring: it takes what waits, has the host
-//! begin with all of it in one call, and gives buffers back as the host gets done. At the turn's end
+//! The worker's turn has a ring: it takes what waits, has the host begin with all of it in one call,
+//! and gives buffers back as the host gets done, until there is no more to do. At the turn's end
 //! nothing is under way, so nobody outside sees a difference: who holds or resets the device waits for
 //! the turn, as ever.
 //!
@@ -28,7 +28,8 @@ use transfers::{Done, Ring, Transfer, Way};
 use super::super::{Pace, QueueHandle, Served};
 use super::Block;
 use super::request::{Operation, place};
-use super::worker::{Job, LONG, PART, Turn, WHOLE};
+use super::turn::{Job, Turn};
+use super::worker::{LONG, PART, WHOLE};
 
 /// The most requests under way, and the bytes after which no more are begun.
 const MOST: u16 = 64;
@@ -70,10 +71,6 @@ impl Seat {
             },
         }
     }
-
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused)
-    }
 }
 
 /// A turn.
@@ -92,17 +89,16 @@ struct Together<'a> {
 }
 
 impl Block {
-    /// Whether a ring is worth while.
-    pub(super) fn is_for_a_ring(&self, queue: &QueueHandle) -> bool {
-        self.waits && queue.waiting() > 1 && self.seat(queue, |seat| !seat.is_refused())
-    }
-
-    /// A turn with the queue's ring; nothing if there is none.
+    /// A turn with the queue's ring; nothing if there is none, or it is not worth while.
     pub(super) fn take_turn_with_a_ring(
         &self,
         queue: &QueueHandle,
         pace: &mut Pace,
     ) -> Option<Served> {
+        // Before the first request it is not worth while.
+        if !self.waits || queue.waiting() == 0 {
+            return None;
+        }
         let ring = self.seat(queue, |seat| seat.take(|| Ring::new(MOST)))?;
         let now = self.clock.now();
         let together = Together {

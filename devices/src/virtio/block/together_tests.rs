@@ -206,7 +206,7 @@ fn finish(fixture: &Fixture, guest: &mut Guest<'_>, count: usize) {
 }
 
 #[test]
-fn the_ring_does_what_several_wait_for_and_the_worker_what_is_alone() {
+fn the_ring_does_what_lies_in_the_file() {
     if !has_ring() {
         return;
     }
@@ -222,7 +222,7 @@ fn the_ring_does_what_several_wait_for_and_the_worker_what_is_alone() {
     }
     read(&mut guest, 9);
     finish(&fixture, &mut guest, 1);
-    assert_eq!(disk.take_by_hand(), 1);
+    assert_eq!(disk.take_by_hand(), 0);
     assert_eq!(guest.bytes(data(9), 512), [9; 512]);
 }
 
@@ -244,7 +244,7 @@ fn a_host_without_rings_is_asked_once() {
     let mut seat = Seat::default();
     let refuse = || Err(io::ErrorKind::Unsupported.into());
     assert!(seat.take(refuse).is_none());
-    assert!(seat.is_refused());
+    assert!(matches!(seat, Seat::Refused));
     assert!(seat.take(|| panic!("asked again")).is_none());
 }
 

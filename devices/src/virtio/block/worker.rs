@@ -17,12 +17,8 @@ use super::request::{
     segments,
 };
 use super::spec::{SECTOR, Status, request};
+use super::turn::{Job, Turn};
 
-/// Requests in one turn, before somebody may want the worker to stop.
-const BATCH: u32 = 64;
-/// Bytes after which a turn ends, and time.
-const BATCH_BYTES: u64 = 4 << 20;
-const TURN: Duration = Duration::from_millis(10);
 /// A request of more bytes takes long.
 pub(super) const LONG: u64 = 1 << 20;
 /// A request is done in parts that end at multiples of so many bytes of the disk, and given up
@@ -33,61 +29,6 @@ pub(super) const PART: u64 = 4 << 20;
 pub(super) const WHOLE: u64 = u64::MAX;
 /// As [`PART`], where no bytes move.
 const DISCARD_PART: u64 = 64 << 20;
-
-/// How far a turn is.
-#[derive(Debug)]
-pub(super) struct Turn {
-    begin: Duration,
-    now: Duration,
-    requests: u32,
-    bytes: u64,
-}
-
-impl Turn {
-    pub fn new(now: Duration) -> Self {
-        Self {
-            begin: now,
-            now,
-            requests: 0,
-            bytes: 0,
-        }
-    }
-
-    /// A request is done.
-    pub fn go_on(&mut self, now: Duration) {
-        self.now = now;
-    }
-
-    /// As far as it went on.
-    pub fn now(&self) -> Duration {
-        self.now
-    }
-
-    /// How long it has been.
-    pub fn length(&self) -> Duration {
-        self.now.saturating_sub(self.begin)
-    }
-
-    fn is_over(&self) -> bool {
-        self.requests >= BATCH || self.bytes >= BATCH_BYTES || self.length() >= TURN
-    }
-}
-
-/// A request that was taken.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub chain: Chain,
-    pub request: Request,
-    /// Bytes of the disk that it reads or writes.
-    pub bytes: u64,
-}
-
-impl Job {
-    /// Whether the driver surely waits for it.
-    pub fn is_urgent(&self) -> bool {
-        matches!(self.request.operation, Operation::Flush)
-    }
-}
 
 /// Why a request failed.
 pub(super) enum Failure {
@@ -116,11 +57,8 @@ impl Block {
             return Served::Idle;
         };
         let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let together = self.is_for_a_ring(queue);
-        let together = together.then(|| self.take_turn_with_a_ring(queue, &mut pace));
-        let served = together
-            .flatten()
-            .unwrap_or_else(|| self.take_turn(queue, &mut pace));
+        let served = self.take_turn_with_a_ring(queue, &mut pace);
+        let served = served.unwrap_or_else(|| self.take_turn(queue, &mut pace));
         match served {
             Served::Soon(_) => {}
             Served::Idle | Served::Again | Served::After(_) | Served::Waiting => {
@@ -148,11 +86,8 @@ impl Block {
                 break;
             }
             turn.go_on(self.clock.now());
-            pace.served(turn.now.saturating_sub(from));
-            self.tell(queue, pace, urgent, turn.now);
-            if self.is_for_a_ring(queue) {
-                break;
-            }
+            pace.served(turn.now().saturating_sub(from));
+            self.tell(queue, pace, urgent, turn.now());
         }
         Served::Again
     }
@@ -164,20 +99,19 @@ impl Block {
         turn: &mut Turn,
         pace: &mut Pace,
     ) -> Result<Job, Served> {
-        if let Some(wait) = self.limits.wait(turn.now) {
+        if let Some(wait) = self.limits.wait(turn.now()) {
             return Err(Served::After(wait));
         }
         let Some(chain) = queue.pop() else {
-            return Err(pace.rest(turn.now).map_or(Served::Idle, Served::Soon));
+            return Err(pace.rest(turn.now()).map_or(Served::Idle, Served::Soon));
         };
         let request = parse(&chain).map_err(|fault| {
             queue.fail(fault);
             Served::Idle
         })?;
         let bytes = self.weigh(&chain, &request);
-        self.limits.take(bytes, turn.now);
-        turn.requests += 1;
-        turn.bytes += bytes;
+        self.limits.take(bytes, turn.now());
+        turn.count(bytes);
         Ok(Job {
             chain,
             request,
