@@ -491,6 +491,28 @@ fn a_backing_file_elsewhere_has_to_be_allowed() {
 }
 
 #[test]
+fn more_devices_than_a_machine_has() {
+    let scratch = Scratch::new("many-devices");
+    let files: Vec<String> = (0..30)
+        .map(|number| scratch.file(&format!("disk{number}"), &[0; 4096]))
+        .collect();
+    let disks: Vec<String> = files.iter().map(|file| format!("path={file}")).collect();
+    let disks = |count| disks.iter().take(count).flat_map(|disk| ["--disk", disk]);
+    for transport in ["pci", "mmio"] {
+        let others = ["--transport", transport, "--serial", "file:/no/such/log"];
+        // Beside the disks there are a source of entropy and a balloon.
+        for (count, named) in [
+            (30, "32 virtio devices: a machine has 31 at most"),
+            // The next mistake is told: 31 are well.
+            (29, "/no/such/log"),
+        ] {
+            let arguments: Vec<&str> = disks(count).chain(others).collect();
+            arguments_refused("many-devices", &arguments, &[named]);
+        }
+    }
+}
+
+#[test]
 fn consoles_that_cannot_be() {
     let scratch = Scratch::new("bad-consoles");
     let file = scratch.file("precious", b"");

@@ -101,7 +101,7 @@ pub const MACHINE: [TestProgram; 7] = [
 ];
 
 /// Those of devices.
-pub const DEVICES: [TestProgram; 5] = [
+pub const DEVICES: [TestProgram; 6] = [
     TestProgram {
         kind: "pci",
         test: "guest_pci",
@@ -126,6 +126,13 @@ pub const DEVICES: [TestProgram; 5] = [
     TestProgram {
         kind: "power",
         test: "guest_power",
+        environment: &[],
+        arguments: &[],
+        omitted: &[],
+    },
+    TestProgram {
+        kind: "full",
+        test: "guest_full",
         environment: &[],
         arguments: &[],
         omitted: &[],
