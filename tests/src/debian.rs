@@ -144,12 +144,13 @@ impl Records {
     }
 }
 
-/// The last record that a console saw acknowledged, or 0.
+/// The last record that a console saw acknowledged, or 0. `whose` stands before its number; it is
+/// empty unless there are several to be told from each other.
 #[must_use]
-pub fn last_acknowledged(console: &[String]) -> u64 {
+pub fn last_acknowledged(console: &[String], whose: &str) -> u64 {
     let numbers = console
         .iter()
-        .filter_map(|line| line.strip_prefix("ARMLET-ACK "));
+        .filter_map(|line| line.strip_prefix("ARMLET-ACK ")?.strip_prefix(whose));
     numbers
         .filter_map(|number| number.parse().ok())
         .max()

@@ -49,7 +49,7 @@ fn a_power_cut_loses_no_acknowledged_record() {
         guest.expect("ARMLET-ASK");
         guest.send(&format!("armlet-durable write {how} {path}"));
         guest.expect("ARMLET-ACK 30");
-        let acknowledged = last_acknowledged(&guest.cut_power());
+        let acknowledged = last_acknowledged(&guest.cut_power(), "");
         let mut guest = debian.start();
         let found = Records::look(&mut guest, how, &path);
         assert!(found.last >= acknowledged, "{found:?} after {acknowledged}");

@@ -1,6 +1,7 @@
 //! Virtio disks as Linux uses them: what it finds, what lasts, and what a power cut leaves.
 //!
-//! `ARMLET_POWER_CUTS` asks for another number of power cuts than the few that time allows.
+//! `ARMLET_POWER_CUTS` asks for another number of power cuts than the few that time allows, and
+//! `ARMLET_DEBIAN_BOOTS=all` for Debian on each of two kernels.
 
 use armlet_tests::debian::{Debian, Records, last_acknowledged};
 use armlet_tests::guest::{Guest, Setup, Transport, Vmm};
@@ -41,17 +42,22 @@ if dd if=/dev/zero of=/dev/vdb bs=4k count=1 conv=fsync 2> /dev/null; then retur
 cmp /dev/vdb /dev/vdb || return 1
 "#;
 
-/// Says which records are there, and writes more for ever.
+/// Says which records are there on each disk, and writes more for ever, to all disks at once.
 const CUT: &str = r#"
-await /dev/vda && mkdir -p /mnt && mount -t ext4 /dev/vda /mnt || return 1
-for how in fsync files; do
-    echo "ARMLET-LOOK $how"
-    armlet-durable check $how /mnt/$how || return 1
+for disk in vda vdb; do
+    await /dev/$disk && mkdir -p /mnt/$disk && mount -t ext4 /dev/$disk /mnt/$disk || return 1
+    for how in fsync files; do
+        echo "ARMLET-LOOK $disk $how"
+        armlet-durable check $how /mnt/$disk/$how || return 1
+    done
 done
-case $(setting write) in
-    no) umount /mnt ;;
-    *) armlet-durable write "$(setting write)" "/mnt/$(setting write)" ;;
-esac
+for disk in vda vdb; do
+    how=$(setting $disk)
+    if [ -z "$how" ]; then umount /mnt/$disk || return 1; continue; fi
+    armlet-durable write $how /mnt/$disk/$how |
+        while read -r said number; do echo "$said $disk $number"; done &
+done
+wait
 "#;
 
 fn setup(action: &str) -> Result<Setup, String> {
@@ -113,72 +119,100 @@ fn linux_finds_its_disks_over_mmio() {
     linux_finds_its_disks(Transport::Mmio);
 }
 
-/// How records are written, by turns.
+/// The guest's disks while power cuts are tried.
+const CUT_DISKS: [&str; 2] = ["vda", "vdb"];
+/// How records are written: to a disk by turns, and to the other in the other way.
 const HOW: [&str; 2] = ["fsync", "files"];
 
-/// What the guest finds must be all that was acknowledged, by the way it was written.
-fn look(guest: &mut Guest, acknowledged: [u64; 2]) {
-    for (how, acknowledged) in HOW.iter().zip(acknowledged) {
-        guest.expect(&format!("ARMLET-LOOK {how}"));
-        let line = guest.expect("ARMLET-RECORDS ");
-        let found = Records::of_line(&line);
-        let last = found.map(|found| found.last);
-        assert!(last >= Some(acknowledged), "{line} after {acknowledged}");
+/// The last record of each disk, by the way it was written, that was acknowledged.
+type Acknowledged = [[u64; HOW.len()]; CUT_DISKS.len()];
+
+/// What the guest finds must be all that was acknowledged.
+fn look(guest: &mut Guest, acknowledged: &Acknowledged) {
+    for (disk, acknowledged) in CUT_DISKS.iter().zip(acknowledged) {
+        for (how, acknowledged) in HOW.iter().zip(acknowledged) {
+            guest.expect(&format!("ARMLET-LOOK {disk} {how}"));
+            let line = guest.expect("ARMLET-RECORDS ");
+            let found = Records::of_line(&line);
+            let last = found.map(|found| found.last);
+            assert!(
+                last >= Some(*acknowledged),
+                "{disk} {how}: {line} after {acknowledged}"
+            );
+        }
     }
 }
 
-fn power_cuts(disk: &Path, cuts: u64) {
-    let setup = or_skip!("power cuts", setup("cut")).disk(disk);
-    let mut acknowledged = [0, 0];
+fn power_cuts(setup: &Setup, images: [&Path; 2], cuts: usize) {
+    let mut acknowledged = Acknowledged::default();
     for cut in 0..cuts {
-        let turn = usize::try_from(cut % 2).unwrap_or(0);
-        let transport = [Transport::Pci, Transport::Mmio][turn];
-        let words = format!("armlet.write={}", HOW[turn]);
-        let mut guest = setup.clone().transport(transport).words(&words).start();
-        look(&mut guest, acknowledged);
-        guest.expect("ARMLET-ACK ");
-        // Anywhere between this record and some hundreds later.
-        thread::sleep(Duration::from_millis(cut * 389 % 1500));
-        let last = last_acknowledged(&guest.cut_power());
-        assert!(last > acknowledged[turn], "nothing was written");
-        acknowledged[turn] = last;
-        image::check(disk);
+        let turn = cut % 2;
+        let words = format!("armlet.vda={} armlet.vdb={}", HOW[turn], HOW[1 - turn]);
+        let mut guest = setup.clone().words(&words).start();
+        look(&mut guest, &acknowledged);
+        for disk in CUT_DISKS {
+            guest.expect(&format!("ARMLET-ACK {disk} "));
+        }
+        // Anywhere between these records and some dozens later.
+        thread::sleep(Duration::from_millis(cut as u64 * 389 % 1500));
+        let console = guest.cut_power();
+        for (number, disk) in CUT_DISKS.iter().enumerate() {
+            let before = &mut acknowledged[number][turn ^ number];
+            let last = last_acknowledged(&console, &format!("{disk} "));
+            assert!(last > *before, "nothing was written to {disk}");
+            *before = last;
+            image::check(images[number]);
+        }
     }
-    let mut guest = setup.words("armlet.write=no").start();
-    look(&mut guest, acknowledged);
+    println!("{cuts} power cuts: acknowledged {acknowledged:?}");
+    let mut guest = setup.start();
+    look(&mut guest, &acknowledged);
     guest.expect("ARMLET-DONE cut");
     let _log = guest.end_well();
-    image::check_file_system(disk);
+    for image in images {
+        image::check_file_system(image);
+    }
 }
 
-/// How many power cuts, of which this part is wanted.
-fn cuts(part: u64, of: u64) -> u64 {
+/// How many power cuts. Elsewhere than on soft they take longer.
+fn cuts() -> usize {
     let asked = std::env::var("ARMLET_POWER_CUTS").ok();
-    let all: u64 = asked.and_then(|text| text.parse().ok()).unwrap_or(6);
-    (all * part).div_ceil(of)
+    let usual = match std::env::var("ARMLET_ACCEL").as_deref() {
+        Ok("soft") | Err(_) => 30,
+        Ok(_) => 6,
+    };
+    asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-#[test]
-fn power_cuts_lose_no_acknowledged_record_of_a_raw_disk() {
-    let scratch = Scratch::for_disks("cuts-raw");
-    let disk = scratch.path().join("disk.img");
-    or_skip!("power cuts", image::ext4(&disk, 64));
-    power_cuts(&disk, cuts(1, 3));
-}
-
-#[test]
-fn power_cuts_lose_no_acknowledged_record_of_a_qcow2_disk() {
-    let scratch = Scratch::for_disks("cuts-qcow2");
-    let (base, disk) = (
-        scratch.path().join("base.img"),
-        scratch.path().join("disk.img"),
-    );
-    or_skip!("power cuts", image::ext4(&base, 64));
-    or_skip!("power cuts", image::overlay(&base, &disk));
+fn power_cuts_over(transport: Transport, cuts: usize) {
+    let scratch = Scratch::for_disks("cuts");
+    let [raw, base, overlay] = ["raw", "base", "overlay"].map(|name| scratch.path().join(name));
+    for image in [&raw, &base] {
+        or_skip!("power cuts", image::ext4(image, 128));
+    }
+    or_skip!("power cuts", image::overlay(&base, &overlay));
+    let setup = or_skip!("power cuts", setup("cut"));
     let before = fs::read(&base).expect("the image is there");
-    power_cuts(&disk, cuts(2, 3));
+    let setup = setup.words("quiet").transport(transport);
+    power_cuts(&setup.disk(&raw).disk(&overlay), [&raw, &overlay], cuts);
     let after = fs::read(&base).expect("the image is there");
     assert!(before == after, "a backing file is not written");
+}
+
+/// Runs it for both transports at once: each guest has one CPU.
+fn over_both(test: impl Fn(Transport) + Sync) {
+    thread::scope(|scope| {
+        let other = scope.spawn(|| test(Transport::Mmio));
+        test(Transport::Pci);
+        assert!(other.join().is_ok(), "MMIO: see above");
+    });
+}
+
+/// Each cut is one of a raw disk and of a qcow2 disk.
+#[test]
+fn power_cuts_lose_no_acknowledged_record() {
+    let half = |rounded_up| (cuts() + usize::from(rounded_up)) / 2;
+    over_both(|transport| power_cuts_over(transport, half(transport == Transport::Pci)));
 }
 
 /// Boots, looks around, and shuts down by the power key where the kernel has one.
@@ -199,25 +233,41 @@ fn debian_boots(debian: &Debian, kernel: Kernel) {
     debian.check();
 }
 
-#[test]
-fn debian_boots_from_a_raw_disk_over_pci() {
-    let kernel = Kernel::V6_1Generic;
+/// A Debian on a disk of this kind behind `transport`: on `kernel`, or on each when all that there is
+/// was asked for.
+fn debian_on(qcow2: bool, transport: Transport, kernel: Kernel) {
     let vmm = or_skip!("debian", Vmm::of_environment());
-    let debian = or_skip!("debian", Debian::new(vmm, kernel, "debian-raw"));
-    debian_boots(&debian, kernel);
-}
-
-#[test]
-fn debian_boots_from_a_qcow2_disk_over_mmio() {
+    let kernels = match std::env::var_os("ARMLET_DEBIAN_BOOTS") {
+        Some(_) => vec![Kernel::V6_1Generic, Kernel::V6_12Cloud],
+        None => vec![kernel],
+    };
     let overlay = |template: &Path, disk: &Path| {
+        if !qcow2 {
+            return Ok(());
+        }
         // Beside its image: another place it may not be read from.
         let base = disk.with_extension("base");
         fs::hard_link(template, &base).map_err(|error| error.to_string())?;
         image::overlay(&base, disk)
     };
-    let vmm = or_skip!("debian", Vmm::of_environment());
-    let debian = Debian::with_disk(vmm, KERNEL, "debian-qcow2", overlay);
-    let debian = or_skip!("debian", debian);
-    let debian = debian.with(|setup| setup.transport(Transport::Mmio));
-    debian_boots(&debian, KERNEL);
+    for kernel in kernels {
+        let debian = Debian::with_disk(vmm.clone(), kernel, "debian", overlay);
+        let debian = or_skip!("debian", debian).with(|setup| setup.transport(transport));
+        assert_eq!(image::is_qcow2(debian.disk()), qcow2);
+        debian_boots(&debian, kernel);
+    }
+}
+
+#[test]
+fn debian_boots_from_a_raw_disk() {
+    over_both(|transport| debian_on(false, transport, Kernel::V6_1Generic));
+}
+
+/// The usual kernel has no power key.
+#[test]
+fn debian_boots_from_a_qcow2_disk() {
+    over_both(|transport| match transport {
+        Transport::Pci => debian_on(true, transport, Kernel::V6_1Generic),
+        Transport::Mmio => debian_on(true, transport, KERNEL),
+    });
 }
