@@ -7,6 +7,8 @@ use images::qcow2::check::Report;
 use images::qcow2::create::Layout;
 use images::{Backing, Compression, Conversion, Format, Info, NewImage, Options};
 use serde_json::{Value, json};
+use vmm::config::ByteSize;
+use vmm::text::printable;
 
 /// What to do with an image.
 #[derive(Debug, Subcommand)]
@@ -206,8 +208,9 @@ pub fn run(disk: Disk) -> Result<Done, String> {
 }
 
 fn size(what: &str, text: &str) -> Result<u64, String> {
-    images::parse_size(text)
-        .ok_or_else(|| format!("{what} {text}: this is no size; write it like 512M, 2G or 1GiB"))
+    let size = text.parse::<ByteSize>();
+    size.map(|ByteSize(bytes)| bytes)
+        .map_err(|error| format!("{what} {error}"))
 }
 
 /// Sizes of disks are in sectors: guests see no less.
@@ -357,6 +360,8 @@ fn info_text(info: &Info) -> String {
             lines.push("it is marked as corrupt: 'armlet disk check' says more".into());
         }
     }
+    // Names come from whoever made the image.
+    let lines: Vec<_> = lines.iter().map(|line| printable(line)).collect();
     lines.join("\n")
 }
 

@@ -30,7 +30,6 @@ mod options;
 mod probe;
 pub mod qcow2;
 mod raw;
-mod size;
 mod storage;
 pub mod testing;
 
@@ -45,5 +44,4 @@ pub use maintain::{check, repair, resize};
 pub use open::{open, open_qcow2};
 pub use options::{Backing, Cache, Durability, Format, Options};
 pub use qcow2::compress::{Compression, compression};
-pub use size::parse_size;
 pub use storage::Storage;

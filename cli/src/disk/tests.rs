@@ -139,3 +139,32 @@ fn what_cannot_be_done_is_said_in_one_line() {
         );
     }
 }
+
+#[test]
+fn what_an_image_says_of_itself_is_one_line_each() {
+    let directory = std::env::temp_dir().join(format!("armlet-disk-names-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("a.qcow2");
+    std::fs::write(directory.join("b\nit is fine\u{1b}[31m"), [0; 512]).unwrap();
+    let backing = "b\nit is fine\u{1b}[31m".into();
+    let layout = Layout::on(&path, backing, &Options::default(), None).unwrap();
+    images::create(&path, &NewImage::Qcow2(layout)).unwrap();
+    let info = disk(&format!("info {}", path.display())).unwrap().text;
+    let line = info.lines().find(|line| line.starts_with("backing file:"));
+    let line = line.unwrap_or_default();
+    assert!(line.contains(r"b\nit is fine\u{1b}[31m"), "{info}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_size_is_refused_for_what_is_wrong_with_it() {
+    for (size, why) in [
+        ("99999999999999G", "too much"),
+        ("12X", "no size"),
+        ("3MB", "no size"),
+        ("100", "multiple of 512"),
+    ] {
+        let line = disk(&format!("create /nowhere/a.qcow2 {size}")).unwrap_err();
+        assert!(line.contains(size) && line.contains(why), "{line}");
+    }
+}

@@ -120,6 +120,9 @@ pub enum ValueError {
     /// No size at all.
     #[error("{0}: this is no size; write it like 512M, 2G or 1GiB")]
     Size(String),
+    /// More than a 64-bit number of bytes.
+    #[error("{0}: too much; no size here is 16384P or more")]
+    SizeTooBig(String),
     /// Less than is of use.
     #[error("{0}: too little; a machine has at least {min}", min = RamSize::MIN)]
     TooSmall(String),

@@ -13,8 +13,9 @@ impl FromStr for ByteSize {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let size = parse_size(text).and_then(|size| u64::try_from(size).ok());
-        size.map(Self).ok_or_else(|| ValueError::Size(text.into()))
+        let size = parse_size(text).ok_or_else(|| ValueError::Size(text.into()))?;
+        let size = u64::try_from(size).map_err(|_| ValueError::SizeTooBig(text.into()))?;
+        Ok(Self(size))
     }
 }
 

@@ -16,8 +16,11 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::{StartError, disk};
 use crate::config::console::{ConsoleConfig, ConsoleEnd};
@@ -65,13 +68,22 @@ pub fn check(config: &MachineConfig, beside: Beside<'_>) -> Result<(), StartErro
 /// # Errors
 /// The host's, and when somebody has the file as a disk or an output.
 pub fn create(path: &Path) -> io::Result<File> {
-    // It is emptied once it is known that nobody has it.
+    // It is emptied once it is known that nobody has it. A pipe is not waited for, neither here nor by
+    // a write later: who writes waits where others go on.
     let mut options = OpenOptions::new();
     let file = options
         .write(true)
         .create(true)
         .truncate(false)
-        .open(path)?;
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::NXIO) if is_pipe(path) => {
+                let why = "nobody reads this pipe; start its reader first, or give a file";
+                io::Error::new(error.kind(), why)
+            }
+            Some(_) | None => error,
+        })?;
     let metadata = file.metadata()?;
     if !keeps_data(&metadata) {
         return Ok(file);
@@ -190,6 +202,10 @@ impl Place {
             None
         }
     }
+}
+
+fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Whether what is written to a file is kept in it.
@@ -330,6 +346,25 @@ mod tests {
         assert_eq!(check(&config, Beside::default()), Ok(()));
         let [first, second] = [0, 1].map(|_| create(Path::new("/dev/null")));
         assert!(first.is_ok() && second.is_ok());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_not_waited_for() {
+        let made = Made::new("pipe");
+        let pipe = made.0.join("pipe");
+        let made_it = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made_it.unwrap().success());
+        let refused = create(&pipe).unwrap_err();
+        assert!(refused.to_string().contains("nobody reads"), "{refused}");
+        let mut reader = OpenOptions::new();
+        let reader = reader
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let mut reader = reader.open(&pipe).unwrap();
+        io::Write::write_all(&mut create(&pipe).unwrap(), b"boot").unwrap();
+        let mut text = [0; 4];
+        io::Read::read_exact(&mut reader, &mut text).unwrap();
+        assert_eq!(&text, b"boot");
     }
 
     #[test]

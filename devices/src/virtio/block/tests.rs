@@ -397,6 +397,31 @@ fn limits_of_requests_and_of_bytes_make_the_guest_wait() {
 }
 
 #[test]
+fn what_is_refused_takes_nothing_of_a_limit() {
+    let config = BlockConfig {
+        limits: DiskLimits {
+            operations: None,
+            bytes: Some(RateLimit {
+                per_second: 512,
+                burst: 512,
+            }),
+        },
+        ..BlockConfig::default()
+    };
+    let fixture = Fixture::new(&MemoryDisk::new(numbered(8), false), config);
+    let mut guest = fixture.drive(USUAL);
+    for (kind, sector, data) in [
+        (request::IN, 7, Buffer::Write(DATA, 1024)),
+        (request::OUT, 7, Buffer::Read(DATA, 1024)),
+        (request::IN, 8, Buffer::Write(DATA, 512)),
+    ] {
+        assert_eq!(guest.ask(kind, sector, &[data]).0, IO_ERROR);
+    }
+    let first = guest.ask(request::IN, 0, &[Buffer::Write(DATA, 512)]);
+    assert_eq!(first.0, Status::Ok.byte());
+}
+
+#[test]
 fn a_saved_disk_goes_on_with_one_of_the_same_size_only() {
     let disk = MemoryDisk::new(numbered(8), false);
     let fixture = Fixture::new(&disk, BlockConfig::default());

@@ -144,10 +144,12 @@ impl Block {
             | Operation::WriteZeroes(_)
             | Operation::Unknown(_) => return None,
         };
-        if *bytes > LONG {
+        // What is refused weighs nothing.
+        let len = range.end - range.start;
+        if *bytes != len || len > LONG {
             return None;
         }
-        let at = place(sector, *bytes, self.sectors()).ok()?;
+        let at = place(sector, len, self.sectors()).ok()?;
         let (file, at) = self.disk.place(way, at, pieces, &range)?;
         Some(Transfer {
             way,

@@ -162,11 +162,16 @@ impl Block {
         }
     }
 
-    /// How many bytes of the disk a request reads or writes, zeros too.
+    /// How many bytes of the disk a request reads or writes, zeros too; none if it is refused for
+    /// where it is.
     fn weigh(&self, chain: &Chain, request: &Request) -> u64 {
+        let inside = |sector, len| match place(sector, len, self.sectors()) {
+            Ok(_) => len,
+            Err(_) => 0,
+        };
         match &request.operation {
-            Operation::Read(_) => request.status_at,
-            Operation::Write(_, range) => range.end - range.start,
+            Operation::Read(sector) => inside(*sector, request.status_at),
+            Operation::Write(sector, range) => inside(*sector, range.end - range.start),
             Operation::WriteZeroes(range) => {
                 let segments = zeroed(chain, range.clone(), self.sectors());
                 segments.map_or(0, |segments| {
