@@ -26,6 +26,8 @@ use crate::config::disk::{Cache, DiskConfig, DiskFormat, MAX_QUEUES, refuse_same
 
 /// Bytes that take the way through a buffer at once.
 const BUFFER: u64 = 1 << 20;
+/// Bytes of a sector, the least that guests see.
+const SECTOR: u64 = 512;
 
 /// A disk whose image is open, and locked.
 #[derive(Clone, Debug)]
@@ -62,6 +64,7 @@ impl OpenDisk {
         } = config;
         let image = images::open(path, &options(config));
         let image = image.map_err(|error| StartError::Input(format!("--disk {error}")))?;
+        look_at_size(path, image.size())?;
         let limits = DiskLimits {
             operations: iops.map(rate_limit),
             bytes: bandwidth.map(rate_limit),
@@ -95,6 +98,23 @@ impl OpenDisk {
             tracing::error!(disk, %error, "what the guest wrote last may not last");
         }
     }
+}
+
+/// Refuses a disk without a sector, and warns of bytes that make up no whole one.
+fn look_at_size(path: &Path, size: u64) -> Result<(), StartError> {
+    let disk = path.display();
+    if size < SECTOR {
+        let line = format!(
+            "--disk {disk}: it has {size} bytes, and a disk has sectors of {SECTOR}; \
+             'armlet disk resize' makes it larger"
+        );
+        return Err(StartError::Input(line));
+    }
+    let tail = size % SECTOR;
+    if tail != 0 {
+        tracing::warn!(%disk, "the guest does not see its last {tail} bytes: they are no whole sector");
+    }
+    Ok(())
 }
 
 /// Refuses a disk that is written and is below another: the upper one would find it changed. Locks
@@ -472,6 +492,7 @@ mod tests {
             (None, "format=raw", "there is no such file"),
             (Some("text"), "format=qcow2", "this is no qcow2 image"),
             (Some("KDMV"), "format=auto", "which is not supported"),
+            (Some(""), "format=raw", "it has 0 bytes"),
         ] {
             let config = folder.disk(options);
             if let Some(content) = make {
