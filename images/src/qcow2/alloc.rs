@@ -391,13 +391,8 @@ impl Space {
         self.end = end;
     }
 
-    /// Writes all refcounts that differ from the file.
+    /// Writes all refcounts that differ from the file, at once.
     pub fn write_refcounts(&mut self, storage: &dyn Storage) -> io::Result<()> {
-        let taken = self.refs.take_dirty();
-        let written = taken
-            .iter()
-            .try_for_each(|(at, bytes)| storage.write_at(bytes, *at));
-        self.refs.settle(&taken, written.is_ok());
-        written
+        self.refs.write_now(storage)
     }
 }

@@ -6,23 +6,22 @@
 //!    old one named still has its refcount and its bytes.
 //! 3. When that is durable, what lost its last use is free: see [`super::alloc`].
 //!
-//! The lock is not held while the host writes: the tables are copied, and go on changing.
+//! The lock is not held while the host writes: the tables are copied, and go on changing. Tables that
+//! grow meanwhile bring refcounts to the file too: newer ones, which [`Taken::write`] leaves alone.
 
 use std::io;
 use std::sync::PoisonError;
 
 use super::Qcow2;
+use super::slices::Taken;
 
 /// Uses that wait to be taken back, at most.
 const MOST_DROPPED: usize = 1 << 14;
 
-/// Pieces of tables, by their place.
-type Pieces = Vec<(u64, Box<[u8]>)>;
-
 /// What one commit writes.
 struct Batch {
-    refs: Pieces,
-    l2: Pieces,
+    refs: Taken,
+    l2: Taken,
     l1: Vec<(usize, u64)>,
     l1_offset: u64,
     dropped: Vec<u64>,
@@ -71,16 +70,12 @@ impl Qcow2 {
     }
 
     fn bring(&self, batch: &Batch) -> io::Result<()> {
-        for (at, bytes) in &batch.refs {
-            self.storage.write_at(bytes, *at)?;
-        }
+        batch.refs.write(&*self.storage)?;
         self.storage.sync()?;
         if batch.l2.is_empty() && batch.l1.is_empty() {
             return Ok(());
         }
-        for (at, bytes) in &batch.l2 {
-            self.storage.write_at(bytes, *at)?;
-        }
+        batch.l2.write(&*self.storage)?;
         for (index, entry) in &batch.l1 {
             let at = batch.l1_offset + *index as u64 * 8;
             self.storage.write_at(&entry.to_be_bytes(), at)?;

@@ -3,9 +3,14 @@
 //! Tables are as large as clusters, up to 2 MiB, and a disk has thousands of them; so it is pieces of
 //! a page that are kept. A piece that differs from the file stays until it was written, which is for
 //! [`super::commit`] to do in the right order.
+//!
+//! A commit writes copies ([`Taken`]) while the cache is in use. Who cannot wait for a commit, a table
+//! that grows, writes what differs at once ([`Slices::write_now`]): that is newer than the copies, so
+//! those of the same pieces are not written any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::storage::Storage;
 
@@ -22,6 +27,46 @@ pub struct Slices {
     most: usize,
     clock: u64,
     dirty: usize,
+    /// What was written at once since copies were last taken.
+    newer: Arc<Newer>,
+}
+
+/// Places of pieces whose copies are not to be written: the file has what is newer.
+///
+/// The lock is held while a piece is written, so that no older copy overtakes a newer one. Who holds
+/// it takes no other lock.
+#[derive(Debug, Default)]
+struct Newer(Mutex<HashSet<u64>>);
+
+impl Newer {
+    fn lock(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Copies of what differed from the file, which are being written.
+#[derive(Debug)]
+pub struct Taken {
+    pieces: Vec<(u64, Box<[u8]>)>,
+    newer: Arc<Newer>,
+}
+
+impl Taken {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Writes them, but for those of which the file has something newer by now.
+    pub fn write(&self, storage: &dyn Storage) -> io::Result<()> {
+        for (at, bytes) in &self.pieces {
+            let newer = self.newer.lock();
+            if !newer.contains(at) {
+                storage.write_at(bytes, *at)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +89,7 @@ impl Slices {
             most: usize::try_from(bytes / size).map_or(16, |count| count.max(16)),
             clock: 0,
             dirty: 0,
+            newer: Arc::default(),
         }
     }
 
@@ -121,8 +167,17 @@ impl Slices {
         }
     }
 
-    /// Copies of what differs from the file, which are now being written.
-    pub fn take_dirty(&mut self) -> Vec<(u64, Box<[u8]>)> {
+    /// Copies of what differs from the file, which are now being written. None that were taken before
+    /// may be left.
+    pub fn take_dirty(&mut self) -> Taken {
+        self.newer = Arc::default();
+        Taken {
+            pieces: self.copy_dirty(),
+            newer: Arc::clone(&self.newer),
+        }
+    }
+
+    fn copy_dirty(&mut self) -> Vec<(u64, Box<[u8]>)> {
         self.dirty = 0;
         let dirty = self.slices.iter_mut().filter(|(_, slice)| slice.dirty);
         let mut taken: Vec<(u64, Box<[u8]>)> = dirty
@@ -137,8 +192,25 @@ impl Slices {
     }
 
     /// What was taken has been written, or has not.
-    pub fn settle(&mut self, taken: &[(u64, Box<[u8]>)], written: bool) {
-        for (at, _) in taken {
+    pub fn settle(&mut self, taken: &Taken, written: bool) {
+        self.settle_pieces(&taken.pieces, written);
+    }
+
+    /// Writes what differs from the file, though copies may be on their way to it.
+    pub fn write_now(&mut self, storage: &dyn Storage) -> io::Result<()> {
+        let pieces = self.copy_dirty();
+        let written = pieces.iter().try_for_each(|(at, bytes)| {
+            let mut newer = self.newer.lock();
+            storage.write_at(bytes, *at)?;
+            newer.insert(*at);
+            Ok(())
+        });
+        self.settle_pieces(&pieces, written.is_ok());
+        written
+    }
+
+    fn settle_pieces(&mut self, pieces: &[(u64, Box<[u8]>)], written: bool) {
+        for (at, _) in pieces {
             if let Some(slice) = self.slices.get_mut(at) {
                 slice.writing = false;
                 if !written && !std::mem::replace(&mut slice.dirty, true) {

@@ -1,4 +1,5 @@
-//! Random use against a plain array of bytes, and power that fails at any moment.
+//! Random use against a plain array of bytes, power that fails at any moment, and tables that grow.
 
+mod grow;
 mod model;
 mod power;

@@ -1,0 +1,145 @@
+//! Tables grow, whatever else is under way, and if the host's disk is full.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::model::pattern;
+use crate::image::Image;
+use crate::open_qcow2;
+use crate::options::Options;
+use crate::qcow2::Qcow2;
+use crate::qcow2::check::check;
+use crate::qcow2::create::{Layout, create};
+use crate::qcow2::header::Header;
+use crate::storage::Storage;
+use crate::testing::MemoryStorage;
+
+thread_local! {
+    /// Whether what this thread writes takes long to begin.
+    static LATE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A disk that some threads wait for, and that may be full: it gets longer, but takes no bytes.
+#[derive(Debug, Default)]
+struct Troubled {
+    now: MemoryStorage,
+    /// Writes of more bytes than this find no space.
+    most: AtomicUsize,
+}
+
+impl Storage for Troubled {
+    fn len(&self) -> io::Result<u64> {
+        self.now.len()
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        self.now.read_at(into, at)
+    }
+
+    fn write_at(&self, from: &[u8], at: u64) -> io::Result<()> {
+        if LATE.get() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let most = self.most.load(Ordering::Relaxed);
+        if most > 0 && from.len() > most {
+            self.now.write_at(&from[..most], at)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.now.write_at(from, at)
+    }
+
+    fn punch(&self, at: u64, len: u64) -> io::Result<()> {
+        self.now.punch(at, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.now.set_len(len)
+    }
+
+    fn usage(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    fn file(&self) -> Option<&Arc<File>> {
+        None
+    }
+
+    fn alignment(&self) -> u32 {
+        1
+    }
+}
+
+fn open(storage: &Arc<Troubled>) -> Qcow2 {
+    let storage = Arc::clone(storage) as Arc<dyn Storage>;
+    open_qcow2(storage, None, &Options::default()).unwrap()
+}
+
+fn header(storage: &Troubled) -> Header {
+    Header::read(storage).unwrap()
+}
+
+fn assert_clean(storage: &Troubled) {
+    let report = check(storage, &header(storage)).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn the_refcount_table_grows_while_a_commit_is_under_way() {
+    const WRITERS: u64 = 2;
+    const SIZE: u64 = 12 << 20;
+    /// Not a multiple of a cluster: some are filled in two steps.
+    const PIECE: u64 = 6000;
+    let storage: Arc<Troubled> = Arc::default();
+    // One cluster of refcount table describes 2 MiB of file.
+    let layout = Layout {
+        cluster: 512,
+        refcount_bits: 64,
+        ..Layout::of_size(SIZE)
+    };
+    create(&*storage, &layout).unwrap();
+    let before = header(&storage).reftable_clusters;
+    let image = open(&storage);
+    let writing = AtomicBool::new(true);
+    let pieces: Vec<u64> = (0..SIZE / PIECE).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                LATE.set(true);
+                while writing.load(Ordering::Acquire) {
+                    image.flush().unwrap();
+                }
+            });
+        }
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (image, pieces) = (&image, &pieces);
+                scope.spawn(move || {
+                    for &n in pieces.iter().filter(|&n| n % WRITERS == writer) {
+                        image.write_at(&pattern(PIECE, n as u8), n * PIECE).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let written = writers.into_iter().all(|writer| writer.join().is_ok());
+        writing.store(false, Ordering::Release);
+        assert!(written);
+    });
+    drop(image);
+    let after = header(&storage).reftable_clusters;
+    assert!(after > before + 4, "{after}");
+    assert_clean(&storage);
+    let image = open(&storage);
+    for n in pieces {
+        let mut back = vec![0; PIECE as usize];
+        image.read_at(&mut back, n * PIECE).unwrap();
+        assert!(back == pattern(PIECE, n as u8), "piece {n}");
+    }
+}
