@@ -212,11 +212,27 @@ impl Space {
             if self.refcount(storage, cluster)? != 0 {
                 return Err(corrupt("clusters behind the end of the file are in use"));
             }
-            self.set_refcount(storage, cluster, 1)?;
         }
-        self.advance(first + count);
         self.cover(storage, (first + count) << self.geometry.cluster_bits)?;
+        self.advance(first + count);
+        let mut run = first..first + count;
+        if let Err(error) = run.try_for_each(|cluster| self.set_refcount(storage, cluster, 1)) {
+            self.abandon_run(storage, first, count);
+            return Err(error);
+        }
         Ok(first)
+    }
+
+    /// Takes back a run that came to nothing, and what was written there.
+    pub fn abandon_run(&mut self, storage: &dyn Storage, first: u64, count: u64) {
+        let bits = self.geometry.cluster_bits;
+        if let Err(error) = storage.punch(first << bits, count << bits) {
+            // It is free all the same.
+            tracing::debug!(%error, "space of a disk image was not given back");
+        }
+        for cluster in first..first + count {
+            self.abandon(storage, cluster << bits);
+        }
     }
 
     /// A place for a compressed cluster, of no more bytes than a cluster has: clusters are shared.
@@ -359,22 +375,33 @@ impl Space {
             set_refcount(&mut block, within, self.geometry.refcount_order, 1);
         } else {
             self.set_refcount(storage, cluster, 1)?;
-            self.write_refcounts(storage)?;
         }
         // Setting that refcount may have made this block along the way.
         if self.table.get(slot).is_some_and(|at| *at != 0) {
             self.abandon(storage, at);
             return Ok(());
         }
-        self.refs.forget(at, self.geometry.cluster());
-        self.cover(storage, at + self.geometry.cluster())?;
-        storage.write_at(&block, at)?;
-        // The block has to be there before anything says that it is.
-        storage.sync()?;
+        if let Err(error) = self.write_block(storage, &block, at) {
+            // Nothing names it yet. One that would count itself is not counted.
+            if own != index {
+                self.abandon(storage, at);
+            }
+            return Err(error);
+        }
         storage.write_at(&at.to_be_bytes(), self.table_offset + index * 8)?;
         self.table[slot] = at;
         self.metadata.insert(cluster);
         Ok(())
+    }
+
+    /// Makes a block durable, and that its cluster is in use: it has to be there before anything says
+    /// that it is.
+    fn write_block(&mut self, storage: &dyn Storage, block: &[u8], at: u64) -> io::Result<()> {
+        self.write_refcounts(storage)?;
+        self.refs.forget(at, self.geometry.cluster());
+        self.cover(storage, at + self.geometry.cluster())?;
+        storage.write_at(block, at)?;
+        storage.sync()
     }
 
     /// Where the block `index` is; 0 if there is none.

@@ -98,13 +98,13 @@ pub fn set_size(tables: &mut Tables, size: u64) -> io::Result<()> {
         let count = geometry.clusters_for(wanted * 8);
         let first = tables.space.allocate_run(&*storage, count)?;
         place = first << geometry.cluster_bits;
+        if let Err(error) = write_l1(tables, &l1, place) {
+            // Nothing names it yet.
+            tables.space.abandon_run(&*storage, first, count);
+            return Err(error);
+        }
         tables.l2.forget(place, count << geometry.cluster_bits);
         tables.space.metadata.extend(first..first + count);
-        let mut bytes: Vec<u8> = l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
-        bytes.resize(bytes.len().next_multiple_of(geometry.cluster_len()), 0);
-        tables.space.write_refcounts(&*storage)?;
-        storage.write_at(&bytes, place)?;
-        storage.sync()?;
     }
     let mut field = size.to_be_bytes().to_vec();
     field.extend([0; 4]); // no encryption
@@ -127,4 +127,16 @@ pub fn set_size(tables: &mut Tables, size: u64) -> io::Result<()> {
     tables.l1_offset = place;
     tables.l1 = l1;
     Ok(())
+}
+
+/// Makes an L1 table durable in clusters of its own.
+fn write_l1(tables: &mut Tables, l1: &[u64], place: u64) -> io::Result<()> {
+    let mut bytes: Vec<u8> = l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
+    bytes.resize(
+        bytes.len().next_multiple_of(tables.geometry.cluster_len()),
+        0,
+    );
+    tables.space.write_refcounts(&*tables.storage)?;
+    tables.storage.write_at(&bytes, place)?;
+    tables.storage.sync()
 }

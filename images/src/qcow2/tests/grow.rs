@@ -143,3 +143,60 @@ fn the_refcount_table_grows_while_a_commit_is_under_way() {
         assert!(back == pattern(PIECE, n as u8), "piece {n}");
     }
 }
+
+#[test]
+fn a_disk_that_cannot_grow_leaves_nothing_behind() {
+    let storage: Arc<Troubled> = Arc::default();
+    let layout = Layout {
+        cluster: 512,
+        ..Layout::of_size(1 << 20)
+    };
+    create(&*storage, &layout).unwrap();
+    let image = open(&storage);
+    image.write_at(&pattern(5000, 3), 70_000).unwrap();
+    // The larger L1 table is 16 KiB; refcounts are written in less.
+    storage.most.store(4096, Ordering::Relaxed);
+    assert!(image.resize(64 << 20).is_err());
+    drop(image);
+    assert_clean(&storage);
+    let image = open(&storage);
+    assert!(image.resize(64 << 20).is_err());
+    // What it took is used again, and nothing shows of what was written there.
+    image.write_at(&pattern(300, 4), 500_000).unwrap();
+    storage.most.store(0, Ordering::Relaxed);
+    image.resize(64 << 20).unwrap();
+    let mut back = vec![0; 1024];
+    image.read_at(&mut back, 499_712).unwrap();
+    assert!(back[288..588] == pattern(300, 4));
+    assert!(
+        back[..288]
+            .iter()
+            .chain(&back[588..])
+            .all(|&byte| byte == 0)
+    );
+    let mut back = vec![0; 5000];
+    image.read_at(&mut back, 70_000).unwrap();
+    assert!(back == pattern(5000, 3));
+    drop(image);
+    assert_clean(&storage);
+}
+
+#[test]
+fn a_disk_that_has_no_room_to_grow_leaves_nothing_behind() {
+    // The larger L1 table has 64 clusters, and needs another block of refcounts.
+    for room in 0..64 {
+        let storage: Arc<Troubled> = Arc::default();
+        let layout = Layout {
+            cluster: 512,
+            refcount_bits: 64,
+            ..Layout::of_size(1 << 20)
+        };
+        create(&*storage, &layout).unwrap();
+        let image = open(&storage);
+        let len = storage.len().unwrap();
+        storage.now.limit(Some(len + room * 512));
+        assert!(image.resize(128 << 20).is_err());
+        drop(image);
+        assert_clean(&storage);
+    }
+}
