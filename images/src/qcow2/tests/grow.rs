@@ -182,6 +182,37 @@ fn a_disk_that_cannot_grow_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_refcount_table_that_cannot_grow_leaves_nothing_behind() {
+    let storage: Arc<Troubled> = Arc::default();
+    let layout = Layout {
+        cluster: 512,
+        refcount_bits: 64,
+        ..Layout::of_size(4 << 20)
+    };
+    create(&*storage, &layout).unwrap();
+    let image = open(&storage);
+    // There is room for whatever is no longer than a cluster, which the larger table is.
+    storage.most.store(512, Ordering::Relaxed);
+    let written = (0..8192).take_while(|n| image.write_at(&pattern(512, 5), n * 512).is_ok());
+    let written = written.count() as u64;
+    assert!((3000..5000).contains(&written), "{written}");
+    for _ in 0..5 {
+        assert!(image.resize(64 << 20).is_err());
+    }
+    drop(image);
+    assert_clean(&storage);
+    storage.most.store(0, Ordering::Relaxed);
+    let image = open(&storage);
+    let bytes = pattern((8192 - written) * 512, 6);
+    image.write_at(&bytes, written * 512).unwrap();
+    let mut back = vec![0; bytes.len()];
+    image.read_at(&mut back, written * 512).unwrap();
+    assert!(back == bytes);
+    drop(image);
+    assert_clean(&storage);
+}
+
+#[test]
 fn a_disk_that_has_no_room_to_grow_leaves_nothing_behind() {
     // The larger L1 table has 64 clusters, and needs another block of refcounts.
     for room in 0..64 {
