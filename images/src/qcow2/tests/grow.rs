@@ -15,6 +15,7 @@ use crate::qcow2::Qcow2;
 use crate::qcow2::check::check;
 use crate::qcow2::create::{Layout, create};
 use crate::qcow2::header::Header;
+use crate::qcow2::slices::Slices;
 use crate::storage::Storage;
 use crate::testing::MemoryStorage;
 
@@ -230,4 +231,26 @@ fn a_disk_that_has_no_room_to_grow_leaves_nothing_behind() {
         drop(image);
         assert_clean(&storage);
     }
+}
+
+#[test]
+fn a_copy_is_not_written_over_what_is_newer() {
+    let storage = MemoryStorage::new(vec![0; 1024]);
+    let mut slices = Slices::new(512, 1 << 20);
+    slices.change(&storage, 0).unwrap().fill(1);
+    slices.change(&storage, 512).unwrap().fill(1);
+    let taken = slices.take_dirty();
+    slices.change(&storage, 512).unwrap().fill(2);
+    slices.write_now(&storage).unwrap();
+    taken.write(&storage).unwrap();
+    slices.settle(&taken, true);
+    assert!(slices.is_clean());
+    let bytes = storage.bytes();
+    assert!(bytes[..512].iter().all(|&byte| byte == 1));
+    assert!(bytes[512..].iter().all(|&byte| byte == 2));
+    // What is taken later is newer again.
+    slices.change(&storage, 512).unwrap().fill(3);
+    let taken = slices.take_dirty();
+    taken.write(&storage).unwrap();
+    assert!(storage.bytes()[512..].iter().all(|&byte| byte == 3));
 }
