@@ -287,6 +287,86 @@ fn chains_and_snapshots_that_both_write_stay_equal() {
     qemu_check(&base);
 }
 
+/// The snapshots of an image as QEMU lists them: identifiers and names.
+fn listed_by_qemu(path: &Path) -> Vec<(String, String)> {
+    let list = run("qemu-img", &["snapshot", "-l"], path);
+    // A title and the names of the columns come first.
+    let rows = list.lines().skip(2).map(|row| {
+        let mut words = row.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    });
+    rows.collect()
+}
+
+/// An image made by QEMU with snapshots inside, and what the disk was at each of them.
+fn with_snapshots(path: &Path, full: bool, names: &[&str]) -> Vec<Vec<u8>> {
+    let size = SIZE.to_string();
+    let path_name = path.to_str().unwrap();
+    run(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", path_name],
+        size.as_ref(),
+    );
+    let write = |byte: usize, at: usize, len: u64| {
+        let command = format!("write -P {byte} {at} {len}");
+        run("qemu-io", &["-f", "qcow2", "-c", &command], path);
+    };
+    if full {
+        write(0x70, 0, SIZE);
+    }
+    let mut disks = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        write(number + 1, number * 0x8_0000, 0xa_0000);
+        run("qemu-img", &["snapshot", "-c", name], path);
+        disks.push(all(&*open(path, &readonly()).unwrap()));
+    }
+    write(0x7f, 0x4_0000, 0x1_0000);
+    disks
+}
+
+#[test]
+fn snapshots_inside_are_found_and_kept() {
+    if !has_qemu("snapshots_inside_are_found_and_kept") {
+        return;
+    }
+    let directory = Directory::new("snapshots");
+    let names = ["a", "before-the-update", "third.one"];
+    for (full, count) in [false, true]
+        .into_iter()
+        .flat_map(|full| (1..=names.len()).map(move |count| (full, count)))
+    {
+        let image = directory.file(&format!("{full}-{count}.qcow2"));
+        let disks = with_snapshots(&image, full, &names[..count]);
+        let info = images::info(&image, Format::Auto).unwrap().qcow2.unwrap();
+        let found: Vec<_> = info
+            .snapshots
+            .into_iter()
+            .map(|one| (one.id, one.name))
+            .collect();
+        assert_eq!(found.len(), count);
+        assert_eq!(found, listed_by_qemu(&image));
+        our_check(&image);
+        let before = fs::read(&image).unwrap();
+        let (checked, left) = images::repair(&image, Format::Auto).unwrap().unwrap();
+        assert!(checked.is_clean() && left.is_clean(), "{checked:?}");
+        assert!(fs::read(&image).unwrap() == before, "nothing was to mend");
+        // What we write goes to where no snapshot is.
+        let disk = open(&image, &Options::default()).unwrap();
+        disk.write_at(&[0x55; 0x30_0000], 0x1_2000).unwrap();
+        disk.flush().unwrap();
+        drop(disk);
+        our_check(&image);
+        qemu_check(&image);
+        for (name, at_the_time) in names.iter().zip(&disks) {
+            run("qemu-img", &["snapshot", "-a", name], &image);
+            let now = all(&*open(&image, &readonly()).unwrap());
+            assert!(now == *at_the_time, "{name} of {count}, full: {full}");
+        }
+        qemu_check(&image);
+        our_check(&image);
+    }
+}
+
 #[test]
 fn conversions_agree_in_all_directions() {
     if !has_qemu("conversions_agree_in_all_directions") {

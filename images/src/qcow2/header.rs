@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::compress::Compression;
+use super::fields::{u32_at, u64_at};
 use super::spec::{
     AUTOCLEAR_BITMAPS, CLUSTER_BITS, EXT_BACKING_FORMAT, EXT_BITMAPS, EXT_END, EXT_FEATURE_NAMES,
     Geometry, HEADER_OURS, HEADER_V2, HEADER_V3, MAGIC, MAX_BACKING_NAME, MAX_L1_BYTES,
-    MAX_REFTABLE_BYTES, MAX_SNAPSHOTS, incompatible,
+    MAX_REFTABLE_BYTES, MAX_SNAPSHOTS, SNAPSHOT_ENTRY, incompatible,
 };
 use crate::error::Problem;
 use crate::storage::Storage;
@@ -54,21 +55,6 @@ pub struct BackingName {
     pub format: Option<String>,
 }
 
-/// Big-endian numbers in bytes whose length was checked.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let field = bytes
-        .get(at..at + 4)
-        .and_then(|field| field.try_into().ok());
-    u32::from_be_bytes(field.unwrap_or_default())
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let field = bytes
-        .get(at..at + 8)
-        .and_then(|field| field.try_into().ok());
-    u64::from_be_bytes(field.unwrap_or_default())
-}
-
 fn corrupt(what: impl Into<String>) -> Problem {
     Problem::Corrupt(what.into())
 }
@@ -83,10 +69,10 @@ impl Header {
         };
         let file_len = storage.len().map_err(Problem::host("look at it"))?;
         let fixed = read(HEADER_OURS, 0)?;
-        if file_len < HEADER_V2 as u64 || u32_at(&fixed, 0) != MAGIC {
+        if file_len < HEADER_V2 as u64 || u32_at(&fixed, 0)? != MAGIC {
             return Err(Problem::NotQcow2);
         }
-        let v3 = match u32_at(&fixed, 4) {
+        let v3 = match u32_at(&fixed, 4)? {
             2 => false,
             3 => true,
             version => {
@@ -94,13 +80,13 @@ impl Header {
                 return Err(Problem::Unsupported(what, "2 and 3 are"));
             }
         };
-        let cluster_bits = u32_at(&fixed, 20);
+        let cluster_bits = u32_at(&fixed, 20)?;
         if !CLUSTER_BITS.contains(&cluster_bits) {
             let what = format!("clusters of 2^{cluster_bits} bytes; it has to be 2^9 to 2^21");
             return Err(corrupt(what));
         }
         let (length, order) = if v3 {
-            (u32_at(&fixed, 100) as usize, u32_at(&fixed, 96))
+            (u32_at(&fixed, 100)? as usize, u32_at(&fixed, 96)?)
         } else {
             (HEADER_V2, 4)
         };
@@ -117,20 +103,20 @@ impl Header {
             v3,
         };
         let first = read(geometry.cluster_len(), 0)?;
-        let feature = |at: usize| if v3 { u64_at(&first, at) } else { 0 };
+        let feature = |at: usize| if v3 { u64_at(&first, at) } else { Ok(0) };
         let mut header = Self {
             geometry,
-            size: u64_at(&first, 24),
+            size: u64_at(&first, 24)?,
             backing: None,
-            l1_size: u32_at(&first, 36),
-            l1_offset: u64_at(&first, 40),
-            reftable_offset: u64_at(&first, 48),
-            reftable_clusters: u32_at(&first, 56),
-            snapshots: u32_at(&first, 60),
-            snapshots_offset: u64_at(&first, 64),
-            incompatible: feature(72),
-            compatible: feature(80),
-            autoclear: feature(88),
+            l1_size: u32_at(&first, 36)?,
+            l1_offset: u64_at(&first, 40)?,
+            reftable_offset: u64_at(&first, 48)?,
+            reftable_clusters: u32_at(&first, 56)?,
+            snapshots: u32_at(&first, 60)?,
+            snapshots_offset: u64_at(&first, 64)?,
+            incompatible: feature(72)?,
+            compatible: feature(80)?,
+            autoclear: feature(88)?,
             compression: Compression::Zlib,
             has_bitmaps: false,
         };
@@ -144,7 +130,7 @@ impl Header {
     /// Reads the extensions, and returns the table of feature names.
     fn extensions(&mut self, first: &[u8], mut at: usize) -> Result<Vec<u8>, Problem> {
         let mut names = Vec::new();
-        let backing = usize::try_from(u64_at(first, 8)).unwrap_or(usize::MAX);
+        let backing = usize::try_from(u64_at(first, 8)?).unwrap_or(usize::MAX);
         let end = if backing > 0 {
             backing.min(first.len())
         } else {
@@ -152,7 +138,7 @@ impl Header {
         };
         let mut format = None;
         while at + 8 <= end {
-            let (kind, len) = (u32_at(first, at), u32_at(first, at + 4) as usize);
+            let (kind, len) = (u32_at(first, at)?, u32_at(first, at + 4)? as usize);
             if kind == EXT_END {
                 break;
             }
@@ -177,7 +163,7 @@ impl Header {
     /// Refuses what we do not support.
     fn refuse(&mut self, first: &[u8], length: usize, names: &[u8]) -> Result<(), Problem> {
         const CONVERT: &str = "convert it with qemu-img";
-        match u32_at(first, 32) {
+        match u32_at(first, 32)? {
             0 => {}
             1 => return Err(Problem::Unsupported("encryption (AES)".into(), CONVERT)),
             2 => return Err(Problem::Unsupported("encryption (LUKS)".into(), CONVERT)),
@@ -212,7 +198,7 @@ impl Header {
     }
 
     fn read_backing(&mut self, first: &[u8]) -> Result<(), Problem> {
-        let (at, len) = (u64_at(first, 8), u32_at(first, 16));
+        let (at, len) = (u64_at(first, 8)?, u32_at(first, 16)?);
         let found = self.backing.take();
         if at == 0 {
             return Ok(());
@@ -263,7 +249,7 @@ impl Header {
             (
                 "snapshot table",
                 self.snapshots_offset,
-                u64::from(self.snapshots),
+                u64::from(self.snapshots) * SNAPSHOT_ENTRY as u64,
             ),
         ] {
             let fits = at.checked_add(len).is_some_and(|end| end <= file_len);

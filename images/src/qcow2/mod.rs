@@ -20,6 +20,7 @@ pub mod check;
 mod commit;
 pub mod compress;
 pub mod create;
+mod fields;
 mod grow;
 pub mod header;
 mod read;

@@ -17,6 +17,10 @@ pub const MAX_L1_BYTES: u64 = 32 << 20;
 pub const MAX_REFTABLE_BYTES: u64 = 8 << 20;
 /// The most snapshots that we (and QEMU) read.
 pub const MAX_SNAPSHOTS: u32 = 65_536;
+/// Bytes of an entry of the snapshot table before its extra data, identifier and name.
+pub const SNAPSHOT_ENTRY: usize = 40;
+/// Entries of the snapshot table begin at multiples of this.
+pub const SNAPSHOT_ALIGN: u64 = 8;
 /// The most bytes of a snapshot table that we read.
 pub const MAX_SNAPSHOT_BYTES: u64 = 16 << 20;
 /// The longest name of a backing file.

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::alloc::Space;
-use super::header::{Header, u64_at};
+use super::fields::u64_at;
+use super::header::Header;
 use super::slices::Slices;
 use super::spec::{COPIED, Geometry, Mapping, OFFSET};
 use crate::storage::Storage;
@@ -44,10 +45,8 @@ pub fn read_table(storage: &dyn Storage, at: u64, entries: u64) -> io::Result<Ve
     let len = usize::try_from(entries * 8).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
     storage.read_at(&mut bytes, at)?;
-    Ok(bytes
-        .chunks_exact(8)
-        .map(|entry| u64_at(entry, 0))
-        .collect())
+    let (entries, _) = bytes.as_chunks();
+    Ok(entries.iter().copied().map(u64::from_be_bytes).collect())
 }
 
 impl Tables {
@@ -109,10 +108,8 @@ impl Tables {
         let at = table + within * 8;
         let start = at - at % self.l2.size();
         let slice = self.l2.read(&*self.storage, start)?;
-        Ok(Some(u64_at(
-            slice,
-            usize::try_from(at - start).unwrap_or(0),
-        )))
+        let place = usize::try_from(at - start).map_err(io::Error::other)?;
+        Ok(Some(u64_at(slice, place)?))
     }
 
     /// Where a guest cluster is.
