@@ -486,7 +486,7 @@ fn verdict(path: &Path, left: &Report, repaired: bool) -> String {
     let (corruptions, leaks) = (left.corruptions, left.leaks);
     format!(
         "{path}: {corruptions} corruptions and {leaks} lost clusters are left, which cannot be \
-         mended; save its data with 'armlet disk convert'"
+         mended; 'armlet disk convert' saves its data if all of them can still be read"
     )
 }
 

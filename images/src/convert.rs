@@ -50,17 +50,17 @@ pub fn convert(
     new_file(to, |file| {
         let storage: Arc<dyn Storage> =
             Arc::new(FileStorage::new(file, None, Some(Durability::Full)));
-        copy(&*source, storage, conversion)
+        copy((&*source, from), storage, conversion)
     })
 }
 
-/// Copies a disk into empty storage.
+/// Copies a disk, with the path of its image, into empty storage.
 fn copy(
-    source: &dyn Image,
+    source: (&dyn Image, &Path),
     storage: Arc<dyn Storage>,
     conversion: &Conversion,
 ) -> Result<(), Problem> {
-    let size = source.size();
+    let size = source.0.size();
     match conversion {
         Conversion::Raw => {
             storage
@@ -89,15 +89,20 @@ fn copy(
 
 /// Gives all bytes that may not be zero to `write`.
 fn each_chunk(
-    source: &dyn Image,
+    (source, path): (&dyn Image, &Path),
     mut write: impl FnMut(&[u8], u64) -> std::io::Result<()>,
 ) -> Result<(), Problem> {
+    // The error is of the new file's, but this is the source's fault.
+    let unreadable = |error| {
+        let path = path.display();
+        Problem::Wrong(format!("cannot read what to copy from {path}: {error}"))
+    };
     let size = source.size();
     let mut buffer = vec![0; usize::try_from(CHUNK).unwrap_or(BLOCK)];
     let mut at = 0;
     while at < size {
         let extent = source.extent(at, size - at);
-        if let Extent::Zero(len) = extent.map_err(Problem::host("read the source"))? {
+        if let Extent::Zero(len) = extent.map_err(unreadable)? {
             // Up to a chunk's beginning: a cluster of the copy is written once.
             let end = at + len;
             let chunk = if end == size { end } else { end - end % CHUNK };
@@ -108,9 +113,7 @@ fn each_chunk(
         }
         let len = (CHUNK - at % CHUNK).min(size - at);
         let part = &mut buffer[..usize::try_from(len).unwrap_or(BLOCK)];
-        source
-            .read_at(part, at)
-            .map_err(Problem::host("read the source"))?;
+        source.read_at(part, at).map_err(unreadable)?;
         write(part, at).map_err(Problem::host("write it"))?;
         at += len;
     }

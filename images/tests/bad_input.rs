@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use images::qcow2::create::Layout;
-use images::{Backing, Format, NewImage, Options, create, open};
+use images::{Backing, Conversion, Extent, Format, NewImage, Options, convert, create, open};
 
 /// A program that another test starts has this process's locks for a moment, until it is another
 /// program: so there is one test at a time.
@@ -208,6 +208,168 @@ fn tables_that_would_be_overwritten_are_found() {
         found.corruptions > 0 && left.corruptions > 0,
         "no guesses are made"
     );
+}
+
+/// Bytes of the disks that are cut short.
+const FULL: u64 = 4 << 20;
+
+fn cut(path: &Path, len: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(len).unwrap();
+}
+
+/// A disk without any zeroes, of which half can be compressed away.
+fn full_disk() -> Vec<u8> {
+    let mut random = 0x1234_5678_9abc_def1u64;
+    let next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random.to_le_bytes()[3] & 0xf | 1
+    };
+    std::iter::repeat_with(next).take(FULL as usize).collect()
+}
+
+fn reader() -> Options {
+    Options {
+        readonly: true,
+        ..Options::default()
+    }
+}
+
+/// A full disk as qcow2.
+fn full_image(directory: &Directory, compress: Option<&str>) -> PathBuf {
+    let (raw, path) = (directory.file("full.raw"), directory.file("full.qcow2"));
+    let _ = fs::remove_file(&path);
+    fs::write(&raw, full_disk()).unwrap();
+    let mut layout = Layout::of_size(0);
+    if let Some(name) = compress {
+        layout.compression = images::compression(name).unwrap();
+    }
+    let conversion = Conversion::Qcow2 {
+        layout,
+        compress: compress.is_some(),
+    };
+    let as_raw = Options {
+        format: Format::Raw,
+        ..Options::default()
+    };
+    convert(&raw, &as_raw, &path, &conversion).unwrap();
+    path
+}
+
+#[test]
+fn an_image_that_is_cut_short_never_reads_as_zeroes() {
+    let directory = Directory::new("cut");
+    let disk = full_disk();
+    for compress in [None, Some("zlib"), Some("zstd")] {
+        let path = full_image(&directory, compress);
+        let whole = fs::metadata(&path).unwrap().len();
+        for len in [whole / 2, whole / 2 + 4096, whole - 0x1_0000] {
+            let path = full_image(&directory, compress);
+            cut(&path, len.next_multiple_of(512));
+            // Nothing is written to it: what is missing would be made zeroes for good.
+            refused(&path, &Options::default(), &["cut short", "disk check"]);
+            // What is there can be read, and what is not is an error.
+            let image = open(&path, &reader()).unwrap();
+            let (mut good, mut missing) = (0, 0);
+            for at in (0..FULL).step_by(0x1_0000) {
+                let mut bytes = vec![0; 0x1_0000];
+                let want = &disk[at as usize..][..0x1_0000];
+                match image.read_at(&mut bytes, at) {
+                    Ok(()) => good += usize::from(bytes == want),
+                    Err(error) => {
+                        let line = error.to_string();
+                        assert!(line.contains("corrupt"), "{line}");
+                        missing += 1;
+                    }
+                }
+            }
+            assert!(good > 0 && missing > 0, "{good} {missing}");
+            // The one that the file ends in.
+            assert!(good + missing + 1 >= 64, "{good} {missing}");
+            drop(image);
+            for conversion in [
+                Conversion::Raw,
+                Conversion::Qcow2 {
+                    layout: Layout::of_size(0),
+                    compress: false,
+                },
+            ] {
+                let copy = directory.file("copy");
+                let failed = convert(&path, &Options::default(), &copy, &conversion);
+                let line = failed.unwrap_err().to_string();
+                assert!(
+                    line.contains("full.qcow2") && line.contains("corrupt"),
+                    "{line}"
+                );
+                assert!(!line.contains('\n'), "{line}");
+                assert!(!copy.exists(), "half a copy is left");
+            }
+            let before = fs::read(&path).unwrap();
+            let (found, left) = images::repair(&path, Format::Auto).unwrap().unwrap();
+            assert!(found.corruptions > 0 && left.corruptions > 0);
+            assert!(fs::read(&path).unwrap() == before, "no guesses are made");
+        }
+    }
+}
+
+#[test]
+fn the_last_cluster_may_be_there_in_part() {
+    let directory = Directory::new("partly");
+    let path = directory.file("disk.qcow2");
+    create(&path, &NewImage::Qcow2(Layout::of_size(FULL))).unwrap();
+    let image = open(&path, &Options::default()).unwrap();
+    image.write_at(&[7; 700], 0x2_0000).unwrap();
+    drop(image);
+    // The data cluster is the last; others' tools write no more of it than there is.
+    let len = fs::metadata(&path).unwrap().len();
+    cut(&path, len - 0x1_0000 + 1024);
+    let image = open(&path, &Options::default()).unwrap();
+    let mut bytes = vec![1; 0x1_0000];
+    image.read_at(&mut bytes, 0x2_0000).unwrap();
+    assert!(bytes[..700] == [7; 700] && bytes[700..].iter().all(|&byte| byte == 0));
+    // A write makes it longer, and others follow.
+    image.write_at(&[8; 700], 0x2_8000).unwrap();
+    image.write_at(&[9; 0x3_0000], 0x10_0000).unwrap();
+    image.flush().unwrap();
+    image.read_at(&mut bytes, 0x2_0000).unwrap();
+    assert!(bytes[0] == 7 && bytes[0x8000] == 8);
+    // Of a cluster that was just given out, and hardly written, the rest is zero.
+    image.write_at(&[6; 512], 0x20_0000).unwrap();
+    image.read_at(&mut bytes, 0x20_0000).unwrap();
+    assert!(bytes[511] == 6 && bytes[512..].iter().all(|&byte| byte == 0));
+    drop(image);
+    assert!(
+        images::check(&path, Format::Auto)
+            .unwrap()
+            .unwrap()
+            .is_clean()
+    );
+}
+
+#[test]
+fn clusters_behind_the_end_that_nobody_names_are_only_lost() {
+    let directory = Directory::new("behind");
+    let path = directory.damaged("disk.qcow2", &[]);
+    let len = fs::metadata(&path).unwrap().len();
+    // As power that failed leaves it: counted, but never named and never there. The refcounts are
+    // in the third cluster.
+    let mut bytes = fs::read(&path).unwrap();
+    let at = 0x2_0000 + 2 * (len / 0x1_0000 + 1) as usize + 1;
+    bytes[at] = 1;
+    fs::write(&path, bytes).unwrap();
+    let image = open(&path, &Options::default()).unwrap();
+    image.write_at(&[3; 0x4_0000], 0).unwrap();
+    let mut bytes = vec![0; 0x4_0000];
+    image.read_at(&mut bytes, 0).unwrap();
+    assert!(bytes == [3; 0x4_0000]);
+    let extent = image.extent(0, 0x4_0000).unwrap();
+    assert!(matches!(extent, Extent::Data(_)), "{extent:?}");
+    drop(extent);
+    drop(image);
+    let (found, left) = images::repair(&path, Format::Auto).unwrap().unwrap();
+    assert!(found.leaks == 1 && found.corruptions == 0 && left.is_clean());
 }
 
 #[test]

@@ -109,6 +109,8 @@ pub(super) struct Check<'a> {
     budget: u64,
     /// Behind the last cluster of the file.
     end: u64,
+    /// The first entry that points behind the end of the file.
+    behind: Option<String>,
     /// Active entries that say that nobody else uses their cluster, or that do not.
     flags: Vec<(u64, bool)>,
 }
@@ -121,6 +123,16 @@ pub fn check(storage: &dyn Storage, header: &Header) -> io::Result<Report> {
     let mut check = Check::new(storage, header)?;
     check.run()?;
     Ok(check.report)
+}
+
+/// The first entry of a table, of the disk or of a snapshot, that points behind the end of the file.
+///
+/// # Errors
+/// As for [`check`].
+pub(super) fn first_behind(storage: &dyn Storage, header: &Header) -> io::Result<Option<String>> {
+    let mut check = Check::new(storage, header)?;
+    check.run()?;
+    Ok(check.behind)
 }
 
 impl<'a> Check<'a> {
@@ -146,6 +158,7 @@ impl<'a> Check<'a> {
             tables: HashSet::new(),
             budget: (64 << 20) + len.saturating_mul(u64::from(header.snapshots) + 2),
             end: geometry.clusters_for(len),
+            behind: None,
             flags: Vec::new(),
         })
     }
@@ -175,6 +188,12 @@ impl<'a> Check<'a> {
     fn broken(&mut self, fault: String) {
         self.hopeless = true;
         self.corruption(fault);
+    }
+
+    /// What points to where the file does not go.
+    fn outside(&mut self, fault: String) {
+        self.behind.get_or_insert_with(|| fault.clone());
+        self.broken(fault);
     }
 
     fn read(&mut self, at: u64, entries: u64) -> io::Result<Vec<u64>> {
@@ -254,7 +273,7 @@ impl<'a> Check<'a> {
                 continue;
             }
             if !self.is_inside(at) {
-                self.broken(format!(
+                self.outside(format!(
                     "L1 entry {index} points to {at:#x}, outside of the file"
                 ));
                 continue;
@@ -282,7 +301,7 @@ impl<'a> Check<'a> {
         let clusters = mapping.clusters(self.geometry);
         if clusters.end > self.end {
             let place = clusters.start << self.geometry.cluster_bits;
-            return self.broken(format!(
+            return self.outside(format!(
                 "guest cluster {guest} is at {place:#x}, outside of the file"
             ));
         }

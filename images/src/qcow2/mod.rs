@@ -13,7 +13,8 @@
 //!   allocated and the data, then what points to it, and only then what is free again.
 //!
 //! The header and the tables that are always kept are looked at when an image is opened, entries when
-//! they are used: no entry makes us write outside of the file's data, or without bound.
+//! they are used: no entry makes us write outside of the file's data, or without bound, and what is
+//! not there any more is no zero ([`whole`]).
 
 pub(crate) mod alloc;
 pub mod check;
@@ -30,6 +31,7 @@ mod slices;
 pub(crate) mod snapshots;
 pub mod spec;
 mod tables;
+mod whole;
 mod write;
 mod zero;
 
@@ -101,7 +103,12 @@ impl Qcow2 {
         if !readonly {
             header.refuse_writing()?;
         }
-        let tables = Tables::open(Arc::clone(&storage), header, readonly);
+        let tables = Tables::open(Arc::clone(&storage), header, readonly).and_then(|tables| {
+            if !readonly {
+                whole::refuse_cut(&*storage, header, &tables)?;
+            }
+            Ok(tables)
+        });
         let tables = tables.map_err(|error| {
             if error.kind() == io::ErrorKind::InvalidData {
                 Problem::Wrong(error.to_string())

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Qcow2;
 use super::spec::{Geometry, Mapping};
+use super::tables::{Tables, corrupt};
 use crate::image::{Hold, Image};
 
 /// Clusters that one look at the tables joins, at most.
@@ -76,7 +77,16 @@ impl Qcow2 {
         let skip = at % self.geometry.cluster();
         let first = self.guest(at);
         let mapping = tables.mapping(first)?;
+        if let Some(host) = mapping.read_from() {
+            self.refuse_behind(tables, first, host)?;
+        }
         if let Mapping::Compressed { host, len: packed } = mapping {
+            // Zeroes behind the file's end are none of its bytes, though they may expand.
+            let packed = if tables.space.contains(host + packed) {
+                packed
+            } else {
+                packed.min(self.storage.len()?.saturating_sub(host))
+            };
             let len = len.min(self.geometry.cluster() - skip);
             let hold = tables.space.hold();
             return Ok(Place::Compressed {
@@ -93,7 +103,11 @@ impl Qcow2 {
             .max(1);
         let mut count = tables.undescribed(first).max(1);
         while count < wanted.min(MOST_JOINED) {
-            if !continues(mapping, tables.mapping(first + count)?, count << bits) {
+            let next = tables.mapping(first + count)?;
+            let here = next
+                .read_from()
+                .is_none_or(|host| tables.space.contains(host + 1));
+            if !here || !continues(mapping, next, count << bits) {
                 break;
             }
             count += 1;
@@ -114,6 +128,18 @@ impl Qcow2 {
                 Some(_) | None => Place::Zero(len),
             },
         })
+    }
+
+    /// Refuses a cluster that begins behind the end of the file, which was cut short then: whatever
+    /// we allocate, the file covers before a table names it. The last cluster may be there in part,
+    /// as others' tools leave it.
+    fn refuse_behind(&self, tables: &Tables, guest: u64, host: u64) -> io::Result<()> {
+        // The length that we know is asked for again only when it says no.
+        if tables.space.contains(host + 1) || host < self.storage.len()? {
+            return Ok(());
+        }
+        let what = format!("guest cluster {guest} is at {host:#x}, but the file is cut short");
+        Err(corrupt(what))
     }
 
     /// Reads bytes that are known to be on the disk, or behind it in its last cluster.
@@ -159,7 +185,12 @@ impl Qcow2 {
         let mut bytes = vec![0; usize::try_from(packed).map_err(io::Error::other)?];
         self.storage.read_at(&mut bytes, host)?;
         let mut cluster = vec![0; self.geometry.cluster_len()];
-        self.compression.expand(&bytes, &mut cluster)?;
+        let expanded = self.compression.expand(&bytes, &mut cluster);
+        // A check reads no data, so it has nothing to add to this.
+        expanded.map_err(|error| {
+            let line = format!("the image is corrupt: {error}, at {host:#x} of the file");
+            io::Error::new(error.kind(), line)
+        })?;
         let cluster = Arc::new(cluster);
         let mut kept = kept();
         if kept.clusters.len() >= kept.most {

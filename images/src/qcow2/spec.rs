@@ -180,6 +180,14 @@ impl Mapping {
         })
     }
 
+    /// Where in the file its bytes begin, if they come from there.
+    pub fn read_from(self) -> Option<u64> {
+        match self {
+            Self::Unallocated | Self::Zero { .. } => None,
+            Self::Data { host, .. } | Self::Compressed { host, .. } => Some(host),
+        }
+    }
+
     /// The clusters of the file that it uses, by number.
     pub fn clusters(self, geometry: Geometry) -> std::ops::Range<u64> {
         let bits = geometry.cluster_bits;
