@@ -4,7 +4,9 @@
 //! Everything runs where [`kvm_host`] puts it: on an arm64 host itself, elsewhere in an emulated
 //! one. QEMU is Debian's for arm64 ([`super::program`]). Both run in turns, [`ROUNDS`] times, under a small
 //! program that measures them from outside (`xtask/files/meter.c`, which says how); [`report`]
-//! makes a table of what it prints. In an emulated host seconds are many times those of a real one,
+//! makes a table of what it prints. In an emulated host free memory is written over before each start
+//! ([`SCRUB`]): the emulator keeps translations of code by where it lies, and who writes there first
+//! pays for the guest that ran before, with tenths of a second. In an emulated host seconds are many times those of a real one,
 //! and leaving the guest for user space costs most, so ratios and counts are what to look at.
 
 mod contender;
@@ -25,6 +27,8 @@ const ROUNDS: usize = 5;
 /// Numbers of CPUs.
 const CPUS: [usize; 2] = [1, 2];
 const MEMORY_MIB: usize = 256;
+/// Writes over free memory, as much as the guests before had. Those pages are the next to be used.
+const SCRUB: &str = "dd if=/dev/zero of=./scrub bs=1M count=400 2> /dev/null; rm ./scrub";
 /// For each start of a guest, in seconds; far beyond what it takes.
 const LIMIT_EACH: u64 = 120;
 const CROSS_GCC: &str = "aarch64-linux-gnu-gcc";
@@ -86,11 +90,15 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
 /// What runs on the host: all measurements, each with a line before it that says whose it is.
 fn script(rounds: usize) -> String {
     let mut text = "set -e\n".to_owned();
+    let scrub = match host::accelerator("kvm") {
+        Ok(()) => ":",
+        Err(_) => SCRUB,
+    };
     let mut measure = |label: &str, how: &str, contender: Contender, cpus, guest| {
         let name = contender.name();
         let command = contender.command(guest, cpus, MEMORY_MIB);
         text += &format!(
-            "echo {label} {name} {cpus}\ntimeout {LIMIT_EACH} ./meter {how} {command} < /dev/null\n"
+            "{scrub}\necho {label} {name} {cpus}\ntimeout {LIMIT_EACH} ./meter {how} {command} < /dev/null\n"
         );
     };
     let boot = format!("boot {MARKER} {MEMORY_MIB}");
