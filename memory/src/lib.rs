@@ -20,7 +20,7 @@ pub mod rights;
 
 pub use device::Access;
 pub use frames::{FrameCache, Grant, Mode, Unit};
-pub use host::{Run, page_size};
+pub use host::{Run, Way, page_size};
 pub use layout::{Layout, LayoutError, Mapping, Prot};
 pub use pages::PageSet;
 pub use pieces::{BeyondPieces, Pieces};

@@ -30,3 +30,9 @@ pub mod running;
 pub mod simulated;
 pub mod skip;
 pub mod trace;
+
+/// The name of the accelerator that the tests are to run on.
+#[must_use]
+pub fn accelerator_name() -> String {
+    std::env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned())
+}

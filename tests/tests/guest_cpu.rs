@@ -2,7 +2,7 @@
 
 use armlet_tests::guest::Setup;
 use armlet_tests::program::{armlet, run};
-use armlet_tests::{or_skip, skip::skip};
+use armlet_tests::{accelerator_name, or_skip, skip::skip};
 use guests::Kernel;
 use std::env;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn linux_finds_the_features_of_the_model_portable() {
     let test = "features of the processor";
     let setup = or_skip!(test, Setup::new(Kernel::V6_12Cloud, "cpu"));
     let program = or_skip!(test, armlet());
-    let accel = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
+    let accel = accelerator_name();
     let doctor = run(&program, &["doctor"], Duration::from_secs(60)).stdout;
     let enforced = format!("{accel}: enforces --cpu portable");
     if env::var_os("ARMLET_TEST_VMM").is_some() || !doctor.contains(&enforced) {

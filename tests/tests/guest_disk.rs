@@ -6,8 +6,8 @@
 use armlet_tests::debian::{Debian, Records, last_acknowledged};
 use armlet_tests::guest::{Guest, Setup, Transport, Vmm};
 use armlet_tests::image;
-use armlet_tests::or_skip;
 use armlet_tests::program::Scratch;
+use armlet_tests::{accelerator_name, or_skip};
 use guests::initramfs::Extras;
 use guests::{Kernel, Store};
 use std::fs;
@@ -177,10 +177,7 @@ fn power_cuts(setup: &Setup, images: [&Path; 2], cuts: usize) {
 /// How many power cuts. Elsewhere than on soft they take longer.
 fn cuts() -> usize {
     let asked = std::env::var("ARMLET_POWER_CUTS").ok();
-    let usual = match std::env::var("ARMLET_ACCEL").as_deref() {
-        Ok("soft") | Err(_) => 30,
-        Ok(_) => 6,
-    };
+    let usual = if accelerator_name() == "soft" { 30 } else { 6 };
     asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 

@@ -6,8 +6,8 @@
 //! after 1024 exceptions. `ARMLET_RANDOM_GUESTS` asks for another number of guests, and
 //! `ARMLET_RANDOM_SEED` for another first seed.
 
-use armlet_tests::or_skip;
 use armlet_tests::program::{Outcome, Scratch, armlet, run};
+use armlet_tests::{accelerator_name, or_skip};
 use std::env;
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn number(variable: &str, default: u64) -> u64 {
 #[test]
 fn no_guest_brings_armlet_down() {
     let program = or_skip!("random guests", armlet());
-    let accel = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
+    let accel = accelerator_name();
     let scratch = Scratch::new("random");
     let (mut off, mut crashed, mut endless) = (0, 0, 0);
     let first = number("ARMLET_RANDOM_SEED", 1);
@@ -224,7 +224,7 @@ fn no_guest_brings_armlet_down() {
 fn a_flat_binary_without_a_header_runs() {
     let program = or_skip!("flat binary", armlet());
     let scratch = Scratch::new("flat");
-    let accel = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
+    let accel = accelerator_name();
     // Writes "A" to the serial port and powers off.
     let letter = [
         load(1, 0x0900_0000).as_slice(),

@@ -20,7 +20,8 @@ mod host;
 mod transfer;
 
 pub use host::Ring;
-pub use transfer::{Done, Transfer, Way};
+pub use memory::Way;
+pub use transfer::{Done, Transfer};
 
 #[cfg(test)]
 mod tests;

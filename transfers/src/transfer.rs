@@ -5,16 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memory::Pieces;
-
-/// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From the file to memory.
-    In,
-    /// From memory to the file.
-    Out,
-}
+use memory::{Pieces, Way};
 
 /// Bytes to move.
 #[derive(Clone, Debug)]

@@ -41,7 +41,7 @@ impl Run {
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
     /// From the file to memory.
     In,
     /// From memory to the file.

@@ -62,7 +62,7 @@ pub const MEM: X = X(27);
 #[must_use]
 pub fn accelerator() -> Box<dyn Hypervisor> {
     simulated::install().unwrap_or_else(|error| panic!("{error}"));
-    let name = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
+    let name = crate::accelerator_name();
     let choice: Choice = name.parse().expect("ARMLET_ACCEL names an accelerator");
     let passed_over = |accel, why: &str| eprintln!("{accel} is passed over: {why}");
     select(choice, passed_over).unwrap_or_else(|error| panic!("{error}"))

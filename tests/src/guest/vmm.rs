@@ -69,7 +69,7 @@ fn cmdline(setup: &Setup) -> String {
 
 fn armlet(path: &PathBuf, setup: &Setup) -> Command {
     let mut command = Command::new(path);
-    let accel = env::var("ARMLET_ACCEL").unwrap_or_else(|_| "soft".to_owned());
+    let accel = crate::accelerator_name();
     let memory = format!("{}M", setup.memory_mib);
     command.args(["run", "--accel", &accel]);
     command.args(["--cpus", &setup.cpus.to_string(), "--memory", &memory]);

@@ -20,7 +20,9 @@ use std::time::Duration;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, opcode, squeue};
 
-use crate::transfer::{Done, Transfer, Way};
+use memory::Way;
+
+use crate::transfer::{Done, Transfer};
 
 /// Runs of memory of one transfer: few enough for every kernel's `IOV_MAX`.
 const MOST_RUNS: usize = 512;

@@ -97,21 +97,14 @@ mod tests {
     use memory::{Prot, Region};
     use proptest::prelude::*;
 
+    use super::super::tests::Temp;
     use super::*;
 
-    /// A file that has no name any more.
-    fn nameless(test: &str) -> File {
-        let name = format!("armlet-side-by-side-{test}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let mut how = File::options();
-        let file = how
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path);
-        std::fs::remove_file(path).unwrap();
-        file.unwrap()
+    /// A file to write and read, and what takes it away.
+    fn file() -> (File, Temp) {
+        let temp = Temp::new(&[]);
+        let file = File::options().read(true).write(true).open(&temp.0);
+        (file.unwrap(), temp)
     }
 
     proptest! {
@@ -134,7 +127,7 @@ mod tests {
         const OFFSET: u64 = 4097;
         const LENGTH: u64 = (9 << 20) + 5;
         const BASE: u64 = 0x4000_0000;
-        let file = nameless("every-byte");
+        let (file, _temp) = file();
         // Only words at ends of shares differ; the rest are holes.
         let marks = [0, (2 << 20) - 8, 4 << 20, 6 << 20, LENGTH - 8];
         for (mark, value) in marks.iter().zip(1_u64..) {
@@ -158,7 +151,7 @@ mod tests {
 
     #[test]
     fn memory_that_is_not_there_is_an_error() {
-        let file = nameless("missing-memory");
+        let (file, _temp) = file();
         file.set_len(16 << 20).unwrap();
         let region = Arc::new(Region::new(10 << 20).unwrap());
         let layout = Layout::default()

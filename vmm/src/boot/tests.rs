@@ -18,10 +18,10 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 /// A file that goes away with its value.
-struct Temp(PathBuf);
+pub struct Temp(pub PathBuf);
 
 impl Temp {
-    fn new(bytes: &[u8]) -> Self {
+    pub fn new(bytes: &[u8]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("armlet-boot-{}-{n}", std::process::id()));

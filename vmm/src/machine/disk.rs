@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devices::clock::Monotonic;
+use devices::virtio::block::spec::SECTOR;
 use devices::virtio::block::{Block, BlockConfig, Disk, DiskLimits, Shape};
 use images::{Backing, Durability, Extent, Format, Image, Options};
 use memory::Pieces;
@@ -26,8 +27,6 @@ use crate::config::disk::{Cache, DiskConfig, DiskFormat, MAX_QUEUES, refuse_same
 
 /// Bytes that take the way through a buffer at once.
 const BUFFER: u64 = 1 << 20;
-/// Bytes of a sector, the least that guests see.
-const SECTOR: u64 = 512;
 
 /// A disk whose image is open, and locked.
 #[derive(Clone, Debug)]

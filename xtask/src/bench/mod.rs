@@ -19,6 +19,36 @@ use crate::error::Error;
 const USAGE: &str = "usage: cargo xtask bench soft|kvm [--rounds N] | block [OPTION...] | \
                      balloon [--on soft|kvm]";
 
+/// What runs the guest's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accelerator {
+    /// armlet's software CPU, and QEMU's TCG.
+    Soft,
+    /// KVM for both.
+    Kvm,
+}
+
+impl Accelerator {
+    const BOTH: [Self; 2] = [Self::Soft, Self::Kvm];
+
+    /// By the name that `--on` takes.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "soft" => Some(Self::Soft),
+            "kvm" => Some(Self::Kvm),
+            _ => None,
+        }
+    }
+
+    /// Its name for people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::Kvm => "KVM",
+        }
+    }
+}
+
 /// Runs the command. False when what it measured is not as it should be.
 pub fn run(arguments: &[String]) -> Result<bool, Error> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -1,6 +1,8 @@
 //! A disk as its driver sees it.
 
 use std::io::ErrorKind;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use aarch64::{Gpa, Size};
@@ -72,14 +74,24 @@ pub struct Guest<'a> {
 
 impl Guest<'_> {
     pub fn send(&mut self, kind: u32, sector: u64, data: &[Buffer]) {
+        self.send_at((HEADER, STATUS), (kind, sector), data);
+    }
+
+    /// As [`Guest::send`], with other places for the header and the status.
+    pub fn send_at(
+        &mut self,
+        (header_at, status_at): (u64, u64),
+        (kind, sector): (u32, u64),
+        data: &[Buffer],
+    ) {
         let mut header = [0; 16];
         header[..4].copy_from_slice(&kind.to_le_bytes());
         header[8..].copy_from_slice(&sector.to_le_bytes());
-        self.put(HEADER, &header);
-        self.put(STATUS, &[0xff]);
-        let mut buffers = vec![Buffer::Read(HEADER, 16)];
+        self.put(header_at, &header);
+        self.put(status_at, &[0xff]);
+        let mut buffers = vec![Buffer::Read(header_at, 16)];
         buffers.extend_from_slice(data);
-        buffers.push(Buffer::Write(STATUS, 1));
+        buffers.push(Buffer::Write(status_at, 1));
         self.driver.send(0, &buffers);
     }
 
@@ -114,7 +126,29 @@ impl Guest<'_> {
     }
 }
 
-fn numbered(sectors: usize) -> Vec<u8> {
+/// What happens in the middle of an operation.
+pub type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// Has another thread hold the device meanwhile; that thread is sent when the flag is up.
+pub fn holder(fixture: &Arc<Fixture>) -> (Meanwhile, Receiver<JoinHandle<()>>) {
+    let (holding, held) = mpsc::channel();
+    let fixture = Arc::clone(fixture);
+    let hold = move || {
+        let (begun, began) = mpsc::channel();
+        let holder = thread::spawn(move || {
+            begun.send(()).unwrap();
+            fixture.slot.core().hold();
+        });
+        began.recv().unwrap();
+        // The flag is up a moment after that; who holds waits for the end of the turn.
+        thread::sleep(Duration::from_millis(200));
+        holding.send(holder).unwrap();
+    };
+    (Box::new(hold), held)
+}
+
+/// Sectors with a number each.
+pub fn numbered(sectors: usize) -> Vec<u8> {
     (0..sectors).flat_map(|n| [n as u8; 512]).collect()
 }
 

@@ -29,7 +29,7 @@ use super::super::{Pace, QueueHandle, Served};
 use super::Block;
 use super::request::{Operation, place};
 use super::turn::{Job, Turn};
-use super::worker::{LONG, PART, WHOLE};
+use super::worker::{LONG, PART, WHOLE, tell, tell_if_due};
 
 /// The most requests under way, and the bytes after which no more are begun.
 const MOST: u16 = 64;
@@ -228,7 +228,7 @@ impl Together<'_> {
     fn perform(&mut self, job: Job, unit: u64) -> bool {
         let urgent = job.is_urgent();
         if self.pace.is_due_before(self.block.takes_long(&job)) {
-            self.tell(self.turn.now());
+            tell(self.queue, self.pace, self.turn.now());
         }
         let outcome = self.block.perform(self.queue, &job, unit);
         let is_done = self.block.complete(self.queue, job, outcome);
@@ -246,7 +246,7 @@ impl Together<'_> {
         let now = self.turn.now();
         let limit = self.pace.rest_for(self.to_come(), now);
         if limit.is_none() && self.pace.has_unheard() {
-            self.tell(now);
+            tell(self.queue, self.pace, now);
         }
         self.ring.wait(limit)
     }
@@ -280,20 +280,13 @@ impl Together<'_> {
     }
 
     fn tell_if_due(&mut self) {
-        let now = self.turn.now();
-        if self.pace.is_due(self.to_come(), now) {
-            self.tell(now);
-        }
+        let (to_come, now) = (self.to_come(), self.turn.now());
+        tell_if_due(self.queue, self.pace, to_come, now);
     }
 
     /// Requests that the driver surely has under way, beside those that are done.
     fn to_come(&self) -> u32 {
         let to_come = usize::from(self.queue.waiting()) + self.ring.under_way();
         u32::try_from(to_come).unwrap_or(u32::MAX)
-    }
-
-    fn tell(&mut self, now: Duration) {
-        self.queue.notify();
-        self.pace.told(now);
     }
 }

@@ -17,7 +17,7 @@ use transfers::{Ring, Way};
 use super::super::testing::{Buffer, Manual, RAM_BASE};
 use super::super::{Next, RateLimit};
 use super::spec::{SECTOR, request};
-use super::tests::{Fixture, Guest, USUAL};
+use super::tests::{Fixture, Guest, Meanwhile, USUAL, holder, numbered};
 use super::*;
 
 /// As many as there are descriptors for.
@@ -43,7 +43,7 @@ struct Inner {
     by_hand: AtomicUsize,
     flushes: AtomicUsize,
     /// Runs once, in a zeroing.
-    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
 
 impl FileDisk {
@@ -138,11 +138,6 @@ impl Disk for FileDisk {
     }
 }
 
-/// Sectors with a number each.
-fn numbered(sectors: usize) -> Vec<u8> {
-    (0..sectors).flat_map(|n| [n as u8; 512]).collect()
-}
-
 fn has_ring() -> bool {
     let ring = Ring::<()>::new(1);
     if let Err(error) = &ring {
@@ -159,17 +154,9 @@ fn pipe() -> (Arc<File>, io::PipeWriter) {
 }
 
 /// Sends request `n`, with places of its own.
-fn send(guest: &mut Guest<'_>, n: usize, (kind, sector): (u32, u64), data: &[Buffer]) {
-    let (header_at, status_at) = (HEADERS + 16 * n as u64, STATUSES + n as u64);
-    let mut header = [0; 16];
-    header[..4].copy_from_slice(&kind.to_le_bytes());
-    header[8..].copy_from_slice(&sector.to_le_bytes());
-    guest.put(header_at, &header);
-    guest.put(status_at, &[0xff]);
-    let mut buffers = vec![Buffer::Read(header_at, 16)];
-    buffers.extend_from_slice(data);
-    buffers.push(Buffer::Write(status_at, 1));
-    guest.driver.send(0, &buffers);
+fn send(guest: &mut Guest<'_>, n: usize, what: (u32, u64), data: &[Buffer]) {
+    let places = (HEADERS + 16 * n as u64, STATUSES + n as u64);
+    guest.send_at(places, what, data);
 }
 
 fn data(n: usize) -> u64 {
@@ -359,19 +346,8 @@ fn a_long_request_is_given_up_for_who_waits_and_the_others_are_done() {
     // From one mebibyte on, twelve of them: four parts.
     zeroes(&mut guest, 4, (2048, 12 * 2048));
     (5..8).for_each(|n| read(&mut guest, n));
-    let (holding, held) = std::sync::mpsc::channel();
-    let other = fixture.clone();
-    *disk.0.meanwhile.lock().unwrap() = Some(Box::new(move || {
-        let (begun, began) = std::sync::mpsc::channel();
-        let holder = std::thread::spawn(move || {
-            begun.send(()).unwrap();
-            other.slot.core().hold();
-        });
-        began.recv().unwrap();
-        // The flag is up a moment after that; who holds waits for the end of the turn.
-        std::thread::sleep(Duration::from_millis(200));
-        holding.send(holder).unwrap();
-    }));
+    let (hold, held) = holder(&fixture);
+    *disk.0.meanwhile.lock().unwrap() = Some(hold);
     assert_eq!(fixture.slot.core().turn(0), Next::Again);
     held.recv().unwrap().join().unwrap();
     assert_eq!(guest.driver.used(0).len(), 4, "those before it");

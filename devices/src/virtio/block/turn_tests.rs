@@ -11,7 +11,7 @@ use super::super::testing::{Buffer, Manual};
 use super::super::{Next, RateLimit};
 use super::spec::request;
 use super::testing::MemoryDisk;
-use super::tests::{DATA, Fixture, USUAL};
+use super::tests::{DATA, Fixture, Meanwhile, USUAL, holder};
 use super::*;
 
 /// A disk whose operations take a time of a clock set by hand. What it is asked for is noted.
@@ -25,7 +25,7 @@ struct Slow {
     each: Duration,
     asked: Mutex<Vec<(u64, u64)>>,
     /// Runs once, in the middle of an operation.
-    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
 
 impl SlowDisk {
@@ -162,19 +162,8 @@ fn a_request_is_given_up_for_who_waits_and_done_again() {
     let mut guest = fixture.drive(USUAL);
     let segment = guest.segment(0, 12 * 2048, 0);
     guest.send(request::WRITE_ZEROES, 0, &[segment]);
-    let (holding, held) = std::sync::mpsc::channel();
-    let other = fixture.clone();
-    *disk.0.meanwhile.lock().unwrap() = Some(Box::new(move || {
-        let (begun, began) = std::sync::mpsc::channel();
-        let holder = std::thread::spawn(move || {
-            begun.send(()).unwrap();
-            other.slot.core().hold();
-        });
-        began.recv().unwrap();
-        // The flag is up a moment after that; who holds waits for the end of the turn.
-        std::thread::sleep(Duration::from_millis(200));
-        holding.send(holder).unwrap();
-    }));
+    let (hold, held) = holder(&fixture);
+    *disk.0.meanwhile.lock().unwrap() = Some(hold);
     assert_eq!(fixture.slot.core().turn(0), Next::Again);
     assert_eq!(disk.take_asked(), [(0, 4 * MIB)], "one part");
     held.recv().unwrap().join().unwrap();

@@ -76,8 +76,7 @@ impl Block {
                 Err(served) => return served,
             };
             if pace.is_due_before(self.takes_long(&job)) {
-                queue.notify();
-                pace.told(self.clock.now());
+                tell(queue, pace, self.clock.now());
             }
             let urgent = job.is_urgent();
             let from = self.clock.now();
@@ -87,7 +86,8 @@ impl Block {
             }
             turn.go_on(self.clock.now());
             pace.served(turn.now().saturating_sub(from));
-            self.tell(queue, pace, urgent, turn.now());
+            pace.done(urgent, turn.now());
+            tell_if_due(queue, pace, queue.waiting().into(), turn.now());
         }
         Served::Again
     }
@@ -141,15 +141,6 @@ impl Block {
         };
         finish(queue, chain, status_at, status, data);
         true
-    }
-
-    /// Another request is done: the driver hears of it, now or later.
-    fn tell(&self, queue: &QueueHandle, pace: &mut Pace, urgent: bool, now: Duration) {
-        pace.done(urgent, now);
-        if pace.is_due(queue.waiting().into(), now) {
-            queue.notify();
-            pace.told(now);
-        }
     }
 
     /// Whether a request surely takes long, as what waits for the disk itself does.
@@ -309,6 +300,19 @@ impl Block {
 fn zeroed(chain: &Chain, range: Range<u64>, sectors: u64) -> Result<Vec<Segment>, Refusal> {
     let limits = (MAX_ZEROES_SECTORS, request::UNMAP);
     segments(&chain.readable, range, sectors, limits)
+}
+
+/// The driver hears of all that is done.
+pub(super) fn tell(queue: &QueueHandle, pace: &mut Pace, now: Duration) {
+    queue.notify();
+    pace.told(now);
+}
+
+/// The driver hears of what is done, if it is time to; it has so many more requests under way.
+pub(super) fn tell_if_due(queue: &QueueHandle, pace: &mut Pace, to_come: u32, now: Duration) {
+    if pace.is_due(to_come, now) {
+        tell(queue, pace, now);
+    }
 }
 
 /// Writes the status, and gives the buffer back.

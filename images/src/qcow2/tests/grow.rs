@@ -83,6 +83,14 @@ fn open(storage: &Arc<Troubled>) -> Qcow2 {
     open_qcow2(storage, None, &Options::default()).unwrap()
 }
 
+/// A new image.
+fn made(layout: &Layout) -> (Arc<Troubled>, Qcow2) {
+    let storage: Arc<Troubled> = Arc::default();
+    create(&*storage, layout).unwrap();
+    let image = open(&storage);
+    (storage, image)
+}
+
 fn header(storage: &Troubled) -> Header {
     Header::read(storage).unwrap()
 }
@@ -98,16 +106,13 @@ fn the_refcount_table_grows_while_a_commit_is_under_way() {
     const SIZE: u64 = 12 << 20;
     /// Not a multiple of a cluster: some are filled in two steps.
     const PIECE: u64 = 6000;
-    let storage: Arc<Troubled> = Arc::default();
     // One cluster of refcount table describes 2 MiB of file.
-    let layout = Layout {
+    let (storage, image) = made(&Layout {
         cluster: 512,
         refcount_bits: 64,
         ..Layout::of_size(SIZE)
-    };
-    create(&*storage, &layout).unwrap();
+    });
     let before = header(&storage).reftable_clusters;
-    let image = open(&storage);
     let writing = AtomicBool::new(true);
     let pieces: Vec<u64> = (0..SIZE / PIECE).collect();
     std::thread::scope(|scope| {
@@ -147,13 +152,10 @@ fn the_refcount_table_grows_while_a_commit_is_under_way() {
 
 #[test]
 fn a_disk_that_cannot_grow_leaves_nothing_behind() {
-    let storage: Arc<Troubled> = Arc::default();
-    let layout = Layout {
+    let (storage, image) = made(&Layout {
         cluster: 512,
         ..Layout::of_size(1 << 20)
-    };
-    create(&*storage, &layout).unwrap();
-    let image = open(&storage);
+    });
     image.write_at(&pattern(5000, 3), 70_000).unwrap();
     // The larger L1 table is 16 KiB; refcounts are written in less.
     storage.most.store(4096, Ordering::Relaxed);
@@ -184,14 +186,11 @@ fn a_disk_that_cannot_grow_leaves_nothing_behind() {
 
 #[test]
 fn a_refcount_table_that_cannot_grow_leaves_nothing_behind() {
-    let storage: Arc<Troubled> = Arc::default();
-    let layout = Layout {
+    let (storage, image) = made(&Layout {
         cluster: 512,
         refcount_bits: 64,
         ..Layout::of_size(4 << 20)
-    };
-    create(&*storage, &layout).unwrap();
-    let image = open(&storage);
+    });
     // There is room for whatever is no longer than a cluster, which the larger table is.
     storage.most.store(512, Ordering::Relaxed);
     let written = (0..8192).take_while(|n| image.write_at(&pattern(512, 5), n * 512).is_ok());
@@ -217,14 +216,11 @@ fn a_refcount_table_that_cannot_grow_leaves_nothing_behind() {
 fn a_disk_that_has_no_room_to_grow_leaves_nothing_behind() {
     // The larger L1 table has 64 clusters, and needs another block of refcounts.
     for room in 0..64 {
-        let storage: Arc<Troubled> = Arc::default();
-        let layout = Layout {
+        let (storage, image) = made(&Layout {
             cluster: 512,
             refcount_bits: 64,
             ..Layout::of_size(1 << 20)
-        };
-        create(&*storage, &layout).unwrap();
-        let image = open(&storage);
+        });
         let len = storage.len().unwrap();
         storage.now.limit(Some(len + room * 512));
         assert!(image.resize(128 << 20).is_err());

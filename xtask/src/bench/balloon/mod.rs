@@ -11,6 +11,7 @@
 
 mod report;
 
+use crate::bench::Accelerator;
 use crate::command::{self, Profile, build_armlet, workspace};
 use crate::error::Error;
 use crate::kvm_host;
@@ -72,12 +73,6 @@ const WAYS: [Way; 2] = [
     },
 ];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accelerator {
-    Soft,
-    Kvm,
-}
-
 /// Runs the benchmark. False when less comes back than is promised, or later.
 pub fn run(arguments: &[&str]) -> Result<bool, Error> {
     let accelerators = parse(arguments).ok_or_else(|| Error::new(USAGE))?;
@@ -87,10 +82,11 @@ pub fn run(arguments: &[&str]) -> Result<bool, Error> {
     let initrd = Store::of_checkout().initramfs_for(KERNEL, "bench-balloon", &extras)?;
     let mut success = true;
     for accelerator in accelerators {
-        let (name, output) = match accelerator {
-            Accelerator::Soft => ("soft", on_soft(&initrd)?),
-            Accelerator::Kvm => ("KVM", on_kvm(initrd.clone())?),
+        let output = match accelerator {
+            Accelerator::Soft => on_soft(&initrd)?,
+            Accelerator::Kvm => on_kvm(initrd.clone())?,
         };
+        let name = accelerator.name();
         let (text, met) = report::table(&output)?;
         println!("\n{name}, Linux 6.12, 1 CPU, 1 GiB; of {FREED_MIB} MiB that the guest freed");
         print!("{text}");
@@ -101,9 +97,8 @@ pub fn run(arguments: &[&str]) -> Result<bool, Error> {
 
 fn parse(arguments: &[&str]) -> Option<Vec<Accelerator>> {
     match arguments {
-        [] => Some(vec![Accelerator::Soft, Accelerator::Kvm]),
-        ["--on", "soft"] => Some(vec![Accelerator::Soft]),
-        ["--on", "kvm"] => Some(vec![Accelerator::Kvm]),
+        [] => Some(Accelerator::BOTH.to_vec()),
+        ["--on", name] => Some(vec![Accelerator::named(name)?]),
         _ => None,
     }
 }

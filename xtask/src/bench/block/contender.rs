@@ -4,6 +4,7 @@
 //! has a worker; beyond that it is as QEMU has it.
 
 use super::guest;
+use crate::bench::Accelerator;
 use crate::bench::program::QEMU;
 use std::path::Path;
 
@@ -13,15 +14,6 @@ pub const MEMORY_MIB: u64 = 512;
 pub const CPUS: usize = 1;
 /// QEMU at its fastest: TCG takes long over pointer authentication, and armlet's CPU has neither.
 const TCG_CPU: &str = "max,pauth=off,sve=off";
-
-/// What runs the guest's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accelerator {
-    /// armlet's software CPU, and QEMU's TCG.
-    Soft,
-    /// KVM for both.
-    Kvm,
-}
 
 /// How the host's page cache is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

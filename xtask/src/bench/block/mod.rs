@@ -16,13 +16,14 @@ mod guest;
 mod report;
 mod soft;
 
+use super::Accelerator;
 use super::kvm::compile_meter;
 use super::program::QEMU;
 use crate::command::{Profile, build_armlet, target};
 use crate::error::Error;
 use crate::{host, kvm_host};
 use cells::CELLS;
-use contender::{Accelerator, CPUS, Cache, Contender, Setup};
+use contender::{CPUS, Cache, Contender, Setup};
 use guests::Store;
 use std::fs;
 use std::io::Write;
@@ -57,12 +58,12 @@ pub fn run(arguments: &[&str]) -> Result<bool, Error> {
     let image = image(&directory)?;
     let mut success = true;
     for accelerator in &request.accelerators {
-        let (name, output) = match accelerator {
-            Accelerator::Soft => ("soft", on_soft(&request, &initrd, &image)?),
-            Accelerator::Kvm => ("KVM", on_kvm(&request, &directory, &initrd, &image)?),
+        let output = match accelerator {
+            Accelerator::Soft => on_soft(&request, &initrd, &image)?,
+            Accelerator::Kvm => on_kvm(&request, &directory, &initrd, &image)?,
         };
         let (text, met) = report::table(&output)?;
-        let (version, each) = (version(&output), request.each());
+        let (name, version, each) = (accelerator.name(), version(&output), request.each());
         println!(
             "\n{name}, {CPUS} CPU, virtio-pci, raw image of {IMAGE_MIB} MiB, cache={}; \
              {version}; {} rounds of {each} s in each cell",
@@ -81,7 +82,7 @@ pub fn run(arguments: &[&str]) -> Result<bool, Error> {
 impl Request {
     fn parse(arguments: &[&str]) -> Option<Self> {
         let mut request = Self {
-            accelerators: vec![Accelerator::Soft, Accelerator::Kvm],
+            accelerators: Accelerator::BOTH.to_vec(),
             rounds: 3,
             seconds: 180,
             cache: Cache::Writeback,
@@ -89,8 +90,7 @@ impl Request {
         let (pairs, rest) = arguments.as_chunks::<2>();
         for pair in pairs {
             match pair {
-                ["--on", "soft"] => request.accelerators = vec![Accelerator::Soft],
-                ["--on", "kvm"] => request.accelerators = vec![Accelerator::Kvm],
+                ["--on", name] => request.accelerators = vec![Accelerator::named(name)?],
                 ["--cache", "writeback"] => request.cache = Cache::Writeback,
                 ["--cache", "direct"] => request.cache = Cache::Direct,
                 ["--rounds", n] => request.rounds = n.parse().ok().filter(|n| *n > 0)?,
