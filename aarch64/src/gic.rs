@@ -398,13 +398,13 @@ mod tests {
     fn bank_registers_decode_by_offset_and_size() {
         let at = |offset, size| BankAccess::decode(offset, size).map(|a| (a.reg, a.bank, a.byte));
         assert_eq!(at(0x80, Size::W), Some((BankReg::Group, 0, 0)));
-        assert_eq!(at(0x178, Size::W), Some((BankReg::SetEnable, 30, 0)));
-        assert_eq!(at(0x17c, Size::W), None, "beyond the last SPI");
+        assert_eq!(at(0x11c, Size::W), Some((BankReg::SetEnable, 7, 0)));
+        assert_eq!(at(0x120, Size::W), None, "beyond the last SPI");
         assert_eq!(at(0x184, Size::W), Some((BankReg::ClearEnable, 1, 0)));
         assert_eq!(at(0x425, Size::B), Some((BankReg::Priority, 1, 5)));
         assert_eq!(at(0x424, Size::W), Some((BankReg::Priority, 1, 4)));
         assert_eq!(at(0xc04, Size::W), Some((BankReg::Config, 0, 4)));
-        assert_eq!(at(0xcf4, Size::W), Some((BankReg::Config, 30, 4)));
+        assert_eq!(at(0xc3c, Size::W), Some((BankReg::Config, 7, 4)));
         assert_eq!(at(0x80, Size::B), None);
         assert_eq!(at(0x80, Size::D), None);
         assert_eq!(at(0x424, Size::H), None);

@@ -19,7 +19,7 @@ pub struct GicState {
     pub ctlr: u32,
     /// SPIs: element n is INTIDs `32 * (n + 1)` to `32 * (n + 1) + 31`. [`BANKS`] - 1 elements.
     pub spis: Vec<GicBank>,
-    /// `GICD_IROUTER` of INTIDs 32 to 991, [`SPIS`] elements.
+    /// `GICD_IROUTER` of INTIDs 32 to 255, [`SPIS`] elements.
     pub routes: Vec<u64>,
     /// What belongs to one vCPU each.
     pub vcpus: Vec<GicVcpuState>,
@@ -295,11 +295,11 @@ mod tests {
         assert_eq!(refuse(|s| s.vcpus.clear()), Vcpus(0));
         assert_eq!(refuse(|s| s.ctlr = 1), Control(1));
         assert_eq!(refuse(|s| s.spis.truncate(5)), Banks(5));
-        assert_eq!(refuse(|s| s.spis[29].priority[31] = 4), Bank(30));
+        assert_eq!(refuse(|s| s.spis[6].priority[31] = 4), Bank(7));
         assert_eq!(refuse(|s| s.spis[0].priority[1] = 1), Bank(1));
         assert_eq!(refuse(|s| s.routes[0] = 1 << 30), Routes);
         assert_eq!(refuse(|s| s.routes[0] = 1 << 32), Routes);
-        assert_eq!(refuse(|s| s.routes.truncate(959)), Routes);
+        assert_eq!(refuse(|s| s.routes.truncate(223)), Routes);
         assert_eq!(refuse(|s| s.vcpus[1].private.edge = 0), Private(VcpuId(1)));
         assert_eq!(
             refuse(|s| s.vcpus[1].private.edge |= 1 << 27),

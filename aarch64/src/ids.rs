@@ -38,7 +38,7 @@ impl fmt::Display for VcpuId {
     }
 }
 
-/// A GIC interrupt number: SGI 0 to 15, PPI 16 to 31, SPI 32 to 991.
+/// A GIC interrupt number: SGI 0 to 15, PPI 16 to 31, SPI 32 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Intid(pub u32);
 

@@ -89,9 +89,12 @@ pub const PHYSICAL_TIMER_INTID: Intid = Intid(30);
 pub const PMU_INTID: Intid = Intid(23);
 /// GPIO line of the power button.
 pub const POWER_BUTTON_LINE: u32 = 3;
-/// SPIs of the machine's GIC (INTIDs 32 to 991): the most that KVM's GIC has, which takes its
-/// interrupts in banks of 32 and none above 1019.
-pub const SPIS: u16 = 960;
+/// SPIs of the machine's GIC (INTIDs 32 to 255): what its devices and MSIs need, in whole banks of 32,
+/// as KVM wants them. A guest writes a register or more for each as it starts, and a state holds them
+/// all.
+pub const SPIS: u16 = 224;
+
+const _: () = assert!(GICV2M_SPIS.0 + GICV2M_SPIS.1 <= SPIS && SPIS.is_multiple_of(32));
 
 #[cfg(test)]
 mod tests {

@@ -117,12 +117,12 @@ fn an_edge_while_active_is_taken_after_the_end() {
 #[test]
 fn the_more_urgent_comes_first_and_equals_come_by_number() {
     let mut gic = ready_gic(1);
-    set_priority(&mut gic, Intid(991), 0x80);
-    for intid in [991, 40, 36] {
+    set_priority(&mut gic, Intid(255), 0x80);
+    for intid in [255, 40, 36] {
         gic.set_spi(Intid(intid), true);
     }
     gic.set_ppi(V0, TIMER, true);
-    assert_eq!(read(&mut gic, V0, Icc::Iar1), 991);
+    assert_eq!(read(&mut gic, V0, Icc::Iar1), 255);
     assert_eq!(
         read(&mut gic, V0, Icc::Iar1),
         SPURIOUS,
@@ -181,7 +181,7 @@ fn ending_a_special_intid_does_nothing() {
     let mut gic = ready_gic(1);
     gic.set_ppi(V0, TIMER, true);
     assert_eq!(read(&mut gic, V0, Icc::Iar1), 27);
-    for intid in [992, 1019, 1020, 1023] {
+    for intid in [256, 1019, 1020, 1023] {
         write(&mut gic, V0, Icc::Eoir1, intid);
     }
     assert_eq!(read(&mut gic, V0, Icc::Rpr), 0xa0);
@@ -364,7 +364,7 @@ fn redistributors_do_not_sleep() {
 fn the_distributor_describes_itself() {
     let gic = Gic::new(1);
     assert_eq!(gic.dist_read(0, Size::W), 0x50);
-    assert_eq!(gic.dist_read(4, Size::W), 30 | 9 << 19);
+    assert_eq!(gic.dist_read(4, Size::W), 7 | 9 << 19);
     assert_eq!(gic.dist_read(8, Size::W), 0x43b);
     assert_eq!(gic.dist_read(0xffe8, Size::W), 0x3b);
 }
@@ -533,7 +533,7 @@ fn threads_at_once_leave_the_sink_with_the_true_levels() {
                     );
                     gic.set_spi(Intid(33 + u32::from(vcpu.0)), round % 3 == 0);
                     gic.set_ppi(vcpu, TIMER, round % 5 == 0);
-                    if let Some(intid @ 0..992) = gic.icc_read(vcpu, Icc::Iar1.sysreg()) {
+                    if let Some(intid @ 0..256) = gic.icc_read(vcpu, Icc::Iar1.sysreg()) {
                         gic.icc_write(vcpu, Icc::Eoir1.sysreg(), intid);
                     }
                 }

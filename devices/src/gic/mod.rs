@@ -1,7 +1,7 @@
 //! A GICv3 in user space: distributor, redistributors and CPU interfaces (Arm IHI 0069).
 //!
 //! It has one security state (`GICD_CTLR.DS` = 1), affinity routing always on, five bits of
-//! priority, 16 SGIs and 16 PPIs for each vCPU, 960 SPIs, and a GICv2m frame for MSIs.
+//! priority, 16 SGIs and 16 PPIs for each vCPU, 224 SPIs, and a GICv2m frame for MSIs.
 //!
 //! [`Gic`] is the model alone: no threads, no locks, no knowledge of who runs the vCPUs. Every
 //! operation returns with the outputs up to date; [`Gic::take_changed`] tells which moved.

@@ -161,7 +161,7 @@ impl Model {
         };
         Self {
             forwards: false,
-            spis: (32..992).map(|_| reset(false)).collect(),
+            spis: (32..256).map(|_| reset(false)).collect(),
             cpus: vec![cpu; vcpus.into()],
         }
     }
@@ -280,7 +280,7 @@ impl Model {
     }
 
     fn end(&mut self, vcpu: usize, group: usize, intid: u64) {
-        if intid < 992 {
+        if intid < 256 {
             self.cpus[vcpu].running[group].pop_first();
             if !self.cpus[vcpu].split {
                 self.deactivate(vcpu, intid);
@@ -379,9 +379,9 @@ impl Model {
         }
         match (offset, size) {
             (0x0, Size::W) => 0x50 + 2 * u64::from(self.forwards),
-            (0x4, Size::W) => 0x0048_001e,
+            (0x4, Size::W) => 0x0048_0007,
             (0x8, Size::W) => 0x43b,
-            (0x6100..0x7f00, _) => {
+            (0x6100..0x6800, _) => {
                 let router = self.spis[(offset as usize - 0x6100) / 8].router;
                 match (offset % 8, size) {
                     (0, Size::D) => router,
@@ -404,7 +404,7 @@ impl Model {
         }
         match (offset, size) {
             (0, Size::W) => self.forwards = value / 2 % 2 == 1,
-            (0x6100..0x7f00, _) => {
+            (0x6100..0x6800, _) => {
                 let router = &mut self.spis[(offset as usize - 0x6100) / 8].router;
                 let (low, high) = (*router % (1 << 32), *router >> 32 << 32);
                 let new = match (offset % 8, size) {

@@ -130,7 +130,7 @@ mod tests {
             (Register::Icc(vcpu, Icc::Pmr), 6, 0x102_0000_c230),
             (Register::Icc(VcpuId(0), Icc::Ctlr), 6, 0xc664),
             (Register::Wires(Bank::Private(vcpu)), 7, 0x102_0000_0000),
-            (Register::Wires(Bank::Spis(30)), 7, 960),
+            (Register::Wires(Bank::Spis(7)), 7, 224),
         ] {
             let (found, at, width) = register.attribute();
             assert_eq!((found, at), (group, number), "{register:?}");

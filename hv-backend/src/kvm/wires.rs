@@ -73,10 +73,10 @@ mod tests {
                 heard.borrow_mut().push(high);
                 Ok(())
             };
-            wires.drive(Intid(991), high, kvm).unwrap();
+            wires.drive(Intid(255), high, kvm).unwrap();
         }
         assert_eq!(heard.into_inner(), [true, false, true]);
-        assert_eq!(wires.levels()[29], 1 << 31);
+        assert_eq!(wires.levels()[6], 1 << 31);
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_is_no_spi_has_no_wire() {
         let wires = Wires::default();
-        for intid in [0, 31, 992, u32::MAX] {
+        for intid in [0, 31, 256, u32::MAX] {
             let refused = wires.drive(Intid(intid), true, || Ok(()));
             assert!(refused.is_err(), "{intid}");
         }

@@ -27,6 +27,13 @@ impl Transport {
             Self::Mmio => "mmio",
         }
     }
+
+    /// Whether a machine with so many virtio devices has a PCIe host bridge: one with nothing behind
+    /// it would only be searched, by more than a hundred exits.
+    #[must_use]
+    pub const fn has_bridge(self, devices: usize) -> bool {
+        matches!(self, Self::Pci) && devices != 0
+    }
 }
 
 impl fmt::Display for Transport {

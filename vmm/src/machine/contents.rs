@@ -23,7 +23,8 @@ pub struct Contents {
     vcpus: u16,
     ram: Span,
     transport: Transport,
-    virtio_mmio: u16,
+    /// How many virtio devices there are.
+    devices: u16,
 }
 
 impl Contents {
@@ -50,10 +51,7 @@ impl Contents {
             vcpus: cpus.get(),
             ram,
             transport: *transport,
-            virtio_mmio: match transport {
-                Transport::Mmio => u16::try_from(wanted(config).len()).unwrap_or(u16::MAX),
-                Transport::Pci => 0,
-            },
+            devices: u16::try_from(wanted(config).len()).unwrap_or(u16::MAX),
         })
     }
 
@@ -82,12 +80,17 @@ impl Contents {
             initrd: self.boot.plan().initrd,
             seeds: Some(seeds),
         };
+        let slots = match self.transport {
+            Transport::Mmio => self.devices,
+            Transport::Pci => 0,
+        };
+        let bridge = self.transport.has_bridge(self.devices.into());
         let machine = Machine {
             vcpus: self.vcpus,
             memory: vec![self.ram],
             chosen,
-            virtio_mmio: (0..self.virtio_mmio).map(slot).collect(),
-            pcie: pci::description(self.transport),
+            virtio_mmio: (0..slots).map(slot).collect(),
+            pcie: bridge.then(pci::description),
         };
         machine
             .to_fdt()

@@ -16,25 +16,18 @@ use devicetree::Pcie;
 use super::interrupts::Interrupts;
 use crate::config::Transport;
 
-/// A bridge without functions, for a machine that has one.
-pub fn bridge(transport: Transport, interrupts: &Interrupts) -> Option<PciHost> {
-    match transport {
-        Transport::Pci => {
-            let line = |intid| interrupts.line(intid);
-            Some(PciHost::new(line, interrupts.messages()))
-        }
-        Transport::Mmio => None,
-    }
+/// A bridge, still without functions, for a machine with so many virtio devices that has one.
+pub fn bridge(transport: Transport, devices: usize, interrupts: &Interrupts) -> Option<PciHost> {
+    let line = |intid| interrupts.line(intid);
+    let bridge = || PciHost::new(line, interrupts.messages());
+    transport.has_bridge(devices).then(bridge)
 }
 
 /// What the device tree says of the bridge.
-pub fn description(transport: Transport) -> Option<Pcie> {
+pub fn description() -> Pcie {
     let pins = |device| [0, 1, 2, 3].map(|pin| intx(device, pin));
-    match transport {
-        Transport::Pci => Some(Pcie {
-            intx: [0, 1, 2, 3].map(pins),
-        }),
-        Transport::Mmio => None,
+    Pcie {
+        intx: [0, 1, 2, 3].map(pins),
     }
 }
 

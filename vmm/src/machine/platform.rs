@@ -97,7 +97,7 @@ impl Platform {
         let gpio = Arc::new(Pl061::new(line(machine::GPIO_INTID), alarm.clone()));
         let ringing = gpio.clone();
         alarm.rings(move || ringing.on_alarm());
-        let mut bridge = pci::bridge(transport, &interrupts);
+        let mut bridge = pci::bridge(transport, virtio.len(), &interrupts);
         let ram = Arc::new(GuestRam::default());
         let means = Means {
             ram: &ram,

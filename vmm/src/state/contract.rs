@@ -129,10 +129,7 @@ pub const BRIDGE: DeviceContract = DeviceContract {
 /// The devices of a machine with these virtio devices, behind `transport`.
 #[must_use]
 pub fn devices(transport: Transport, virtio: &[VirtioKind]) -> Vec<DeviceContract> {
-    let bridge = match transport {
-        Transport::Pci => Some(BRIDGE),
-        Transport::Mmio => None,
-    };
+    let bridge = transport.has_bridge(virtio.len()).then_some(BRIDGE);
     let slots = (0..).zip(virtio).map(|(n, kind)| {
         let (at, intid) = place(transport, n);
         let kind = DeviceKind::Virtio(*kind);
@@ -397,6 +394,15 @@ mod tests {
         let mut saved = contract();
         change(&mut saved);
         check(&saved, &contract()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn there_is_a_bridge_where_something_is_behind_it() {
+        let bridge =
+            |transport, virtio: &[VirtioKind]| devices(transport, virtio).contains(&BRIDGE);
+        assert!(bridge(Transport::Pci, &[VirtioKind::Entropy]));
+        assert!(!bridge(Transport::Pci, &[]));
+        assert!(!bridge(Transport::Mmio, &[VirtioKind::Entropy]));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use aarch64::machine::SPIS;
+
 use super::super::gic_registers::{Register, Registers, Width};
 use crate::api::HostError;
 
@@ -60,7 +62,7 @@ impl Fake {
         };
         Self {
             enabled: Cell::new(false),
-            spis: vec![irq(false, true); 960].into(),
+            spis: vec![irq(false, true); SPIS.into()].into(),
             cpus: vec![cpu; vcpus].into(),
             writes: Cell::new(0),
         }
