@@ -1,6 +1,8 @@
 //! A private apt: the host's configured sources and keys, but its own lists, cache and
 //! architecture, so that arm64 packages can be had without root and without changing the host.
 
+mod backports;
+
 use crate::{Error, run};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ const UNWANTED_INDEXES: [&str; 6] = [
 pub struct Apt {
     root: PathBuf,
     architectures: Vec<String>,
+    /// A release to take packages from before others, whose sources lie in `root`.
+    release: Option<String>,
 }
 
 impl Apt {
@@ -32,13 +36,34 @@ impl Apt {
     /// Opens the state in `root` for packages of these architectures, of which the first is meant
     /// where a name has none (`name:arm64`).
     pub fn open_for(root: &Path, architectures: &[&str]) -> Result<Self, Error> {
-        let apt = Self {
+        Self {
             root: root.to_owned(),
             architectures: architectures.iter().map(ToString::to_string).collect(),
-        };
+            release: None,
+        }
+        .update()
+    }
+
+    /// Opens the state in `root` for packages of this architecture, which come from the backports to
+    /// the host's release where these have them.
+    pub fn open_backports(root: &Path, architecture: &str) -> Result<Self, Error> {
+        let parts = root.join("sources");
+        fs::create_dir_all(&parts).map_err(Error::file(&parts))?;
+        let release = backports::write_sources(&parts)?;
+        Self {
+            root: root.to_owned(),
+            architectures: vec![architecture.to_owned()],
+            release: Some(release),
+        }
+        .update()
+    }
+
+    /// Fetches the package lists if there are none.
+    fn update(self) -> Result<Self, Error> {
+        let (apt, root) = (&self, &self.root);
         let updated = root.join("updated");
         if updated.exists() {
-            return Ok(apt);
+            return Ok(self);
         }
         for part in ["state/lists/partial", "cache/archives/partial"] {
             let path = root.join(part);
@@ -53,12 +78,12 @@ impl Apt {
         }
         eprintln!(
             "guests: fetching {} package lists into {}",
-            architectures.join(" and "),
+            apt.architectures.join(" and "),
             root.display()
         );
         run::output(apt.command("apt-get").arg("update"))?;
         fs::write(&updated, "").map_err(Error::file(updated))?;
-        Ok(apt)
+        Ok(self)
     }
 
     /// Names of known packages that begin with `prefix`.
@@ -152,6 +177,13 @@ impl Apt {
              Dir::State::status \"{root}/state/status\";\n\
              Dir::Cache \"{root}/cache/\";\n"
         );
+        if let Some(release) = &self.release {
+            text += &format!(
+                "APT::Default-Release \"{release}\";\n\
+                 Dir::Etc::sourcelist \"{root}/none\";\n\
+                 Dir::Etc::sourceparts \"{root}/sources/\";\n"
+            );
+        }
         for index in UNWANTED_INDEXES {
             text += &format!("Acquire::IndexTargets::deb::{index}::DefaultEnabled \"false\";\n");
         }
@@ -208,14 +240,17 @@ mod tests {
 
     #[test]
     fn the_configuration_names_only_private_directories() {
-        let apt = Apt {
-            root: PathBuf::from("/private"),
-            architectures: vec!["arm64".to_owned()],
-        };
-        let text = apt.configuration();
-        for line in text.lines().filter(|line| line.starts_with("Dir::")) {
-            assert!(line.contains("\"/private/"), "{line}");
+        for (release, directories) in [(None, 3), (Some("x-backports"), 5)] {
+            let apt = Apt {
+                root: PathBuf::from("/private"),
+                architectures: vec!["arm64".to_owned()],
+                release: release.map(str::to_owned),
+            };
+            let text = apt.configuration();
+            for line in text.lines().filter(|line| line.starts_with("Dir::")) {
+                assert!(line.contains("\"/private/"), "{line}");
+            }
+            assert_eq!(text.matches("Dir::").count(), directories);
         }
-        assert_eq!(text.matches("Dir::").count(), 3);
     }
 }

@@ -13,6 +13,7 @@
 //! kept in `target/kvm-host`; the emulated host's kernel log is `target/kvm-host/console.log`.
 
 pub mod debian;
+mod emulator;
 pub mod toolchain;
 mod trouble;
 mod vehicle;
@@ -28,10 +29,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+pub use emulator::Emulator;
 pub use trouble::{check as check_trouble, run as run_trouble};
 
 const USAGE: &str =
-    "usage: cargo xtask kvm-host [--seconds N] [--nvhe] [--host-cpu NAME] -- COMMAND...";
+    "usage: cargo xtask kvm-host [--seconds N] [--nvhe] [--host-cpu NAME] [--recent] -- COMMAND...";
 /// The kernel that guests boot, and the emulated host unless it is to be another.
 const KERNEL: Kernel = Kernel::V6_12Cloud;
 /// The CPU that QEMU emulates fastest of those with EL2.
@@ -46,6 +48,8 @@ pub struct Request {
     pub nvhe: bool,
     /// The emulated host's processor, as QEMU names it.
     pub cpu: String,
+    /// What emulates it.
+    pub emulator: Emulator,
     /// The emulated host's kernel.
     pub kernel: Kernel,
     /// The version of the emulated host's interrupt controller.
@@ -64,6 +68,7 @@ impl Default for Request {
             limit: Duration::from_secs(600),
             nvhe: false,
             cpu: CPU.to_owned(),
+            emulator: Emulator::default(),
             kernel: KERNEL,
             gic: 3,
             profile: Profile::default(),
@@ -148,6 +153,7 @@ impl Request {
             match word.as_str() {
                 "--" => break,
                 "--nvhe" => request.nvhe = true,
+                "--recent" => request.emulator = Emulator::Recent,
                 "--host-cpu" => {
                     let name = words.next().ok_or_else(|| Error::new(USAGE))?;
                     request.cpu.clone_from(name);
@@ -208,11 +214,12 @@ mod tests {
 
     #[test]
     fn options_end_where_the_command_begins() {
-        let request = parse("--seconds 5 --host-cpu cortex-a76 --nvhe -- ls --nvhe");
+        let request = parse("--seconds 5 --host-cpu cortex-a76 --nvhe --recent -- ls --nvhe");
         let request = request.expect("well formed");
         assert_eq!(request.cpu, "cortex-a76");
         assert_eq!(request.limit, Duration::from_secs(5));
         assert!(request.nvhe);
+        assert_eq!(request.emulator, Emulator::Recent);
         assert_eq!(request.command, ["ls", "--nvhe"]);
     }
 

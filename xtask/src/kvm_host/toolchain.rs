@@ -163,7 +163,7 @@ fn clippy_driver(root: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The names of this host's architecture: Debian's, and that of its directories of libraries.
-fn host_architecture() -> Result<(&'static str, &'static str), Error> {
+pub fn host_architecture() -> Result<(&'static str, &'static str), Error> {
     match env::consts::ARCH {
         "x86_64" => Ok(("amd64", "x86_64-linux-gnu")),
         "aarch64" => Ok(("arm64", "aarch64-linux-gnu")),

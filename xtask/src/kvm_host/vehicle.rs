@@ -49,7 +49,7 @@ pub fn run(
     } else {
         ""
     };
-    let mut qemu = Command::new(QEMU);
+    let mut qemu = request.emulator.command(directory)?;
     let machine = format!("virt,virtualization=on,gic-version={}", request.gic);
     qemu.args(["-M", &machine, "-cpu", &request.cpu])
         .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY])

@@ -5,8 +5,10 @@ use crate::bench::program::QEMU;
 /// A machine to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
-    /// Our own program.
+    /// Our own program, with the model `host`: QEMU has no other on KVM.
     Armlet,
+    /// The same with the model `portable`, which guests have unasked.
+    Portable,
     /// Debian's QEMU.
     Qemu,
 }
@@ -21,13 +23,16 @@ pub struct Guest {
 }
 
 impl Contender {
-    /// Both, in the order they run in.
-    pub const BOTH: [Self; 2] = [Self::Armlet, Self::Qemu];
+    /// All, in the order they run in.
+    pub const ALL: [Self; 3] = [Self::Armlet, Self::Portable, Self::Qemu];
+    /// Those that are alike.
+    pub const PEERS: [Self; 2] = [Self::Armlet, Self::Qemu];
 
     /// Its name, for people and in the measurement's output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Armlet => "armlet",
+            Self::Portable => "portable",
             Self::Qemu => "QEMU",
         }
     }
@@ -36,16 +41,20 @@ impl Contender {
     pub fn command(self, guest: Guest, cpus: usize, memory_mib: usize) -> String {
         let Guest { kernel, initrd } = guest;
         let dashes = match self {
-            Self::Armlet => "--",
+            Self::Armlet | Self::Portable => "--",
             Self::Qemu => "-",
         };
         let initrd = initrd.map_or_else(String::new, |file| format!(" {dashes}initrd {file}"));
         let cmdline = "'console=ttyAMA0 quiet armlet.do=poweroff'";
+        let armlet = |model| {
+            format!(
+                "armlet run --accel kvm --cpu {model} --rng off --balloon off --cpus {cpus} \
+                 --memory {memory_mib}M --cmdline {cmdline} --kernel {kernel}{initrd}"
+            )
+        };
         match self {
-            Self::Armlet => format!(
-                "armlet run --accel kvm --rng off --balloon off --cpus {cpus} --memory {memory_mib}M \
-                 --cmdline {cmdline} --kernel {kernel}{initrd}"
-            ),
+            Self::Armlet => armlet("host"),
+            Self::Portable => armlet("portable"),
             Self::Qemu => format!(
                 "{} \
                  -M virt,gic-version=3 -accel kvm -cpu host -nic none -no-reboot -display none \
@@ -62,16 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_get_the_same_machine() {
+    fn all_get_the_same_machine() {
         let guest = Guest {
             kernel: "k",
             initrd: Some("i"),
         };
-        let [armlet, qemu] = Contender::BOTH.map(|contender| contender.command(guest, 2, 64));
+        let [armlet, portable, qemu] = Contender::ALL.map(|who| who.command(guest, 2, 64));
         for word in ["--cpus 2", "--memory 64M", "--kernel k", "--initrd i"] {
             assert!(armlet.contains(word), "{armlet}");
         }
-        for word in ["-smp 2", "-m 64", "-kernel k", "-initrd i"] {
+        assert_eq!(armlet.replace("--cpu host", "--cpu portable"), portable);
+        for word in ["-cpu host", "-smp 2", "-m 64", "-kernel k", "-initrd i"] {
             assert!(qemu.contains(word), "{qemu}");
         }
     }

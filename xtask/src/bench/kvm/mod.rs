@@ -1,13 +1,18 @@
 //! `cargo xtask bench kvm`: armlet beside QEMU, both on arm64 KVM, on the same kernel, initramfs,
 //! memory and CPUs.
 //!
+//! armlet runs twice: with the CPU model `host`, as QEMU does on KVM, and with `portable`, the usual
+//! one, for which KVM traps reads of `CTR_EL0` where the processor says more than the model.
+//!
 //! Everything runs where [`kvm_host`] puts it: on an arm64 host itself, elsewhere in an emulated
-//! one. QEMU is Debian's for arm64 ([`super::program`]). Both run in turns, [`ROUNDS`] times, under a small
-//! program that measures them from outside (`xtask/files/meter.c`, which says how); [`report`]
-//! makes a table of what it prints. In an emulated host free memory is written over before each start
-//! ([`SCRUB`]): the emulator keeps translations of code by where it lies, and who writes there first
-//! pays for the guest that ran before, with tenths of a second. In an emulated host seconds are many times those of a real one,
-//! and leaving the guest for user space costs most, so ratios and counts are what to look at.
+//! one ([`Emulator::Recent`]). QEMU is Debian's for arm64 ([`super::program`]). All run in turns,
+//! [`ROUNDS`] times, under a small program that measures them from outside (`xtask/files/meter.c`,
+//! which says how); [`report`] makes a table of what it prints.
+//!
+//! In an emulated host free memory is written over before each start ([`SCRUB`]): the emulator keeps
+//! translations of code by where it lies, and who writes there first pays for the guest that ran
+//! before, with tenths of a second. Seconds are many times those of a real host, and leaving the guest
+//! for user space costs most, so ratios and counts are what to look at.
 
 mod contender;
 mod report;
@@ -15,6 +20,7 @@ mod report;
 use super::program::QEMU;
 use crate::command::{Profile, target, workspace};
 use crate::error::Error;
+use crate::kvm_host::Emulator;
 use crate::{host, kvm_host};
 use contender::{Contender, Guest};
 use std::fs;
@@ -67,12 +73,14 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
     let mut files = QEMU.files(&directory)?;
     files.push((LINE_WRITER.kernel.to_owned(), writer));
     files.push(("meter".to_owned(), compile_meter(&directory)?));
-    let starts = (Contender::BOTH.len() * (CPUS.len() * rounds + 1)) as u64;
+    let boots = Contender::ALL.len() * CPUS.len() * rounds;
+    let starts = (boots + Contender::PEERS.len()) as u64;
     let request = kvm_host::Request {
         limit: Duration::from_secs(LIMIT_EACH * (starts + 1)),
         command: vec!["sh".to_owned(), "-c".to_owned(), script(rounds)],
         files,
         profile: Profile::Dist,
+        emulator: Emulator::Recent,
         ..kvm_host::Request::default()
     };
     eprintln!("bench: starts {starts} guests; in an emulated host about 10 s each");
@@ -104,12 +112,12 @@ fn script(rounds: usize) -> String {
     let boot = format!("boot {MARKER} {MEMORY_MIB}");
     for _ in 0..rounds {
         for cpus in CPUS {
-            for contender in Contender::BOTH {
+            for contender in Contender::ALL {
                 measure(report::BOOT, &boot, contender, cpus, LINUX);
             }
         }
     }
-    for contender in Contender::BOTH {
+    for contender in Contender::PEERS {
         measure(report::EXIT, "exit", contender, 1, LINE_WRITER);
     }
     text

@@ -129,13 +129,20 @@ const EXIT_ROWS: [Row; 3] = [
 pub fn boot(output: &str, cpus: usize) -> Result<Table, Error> {
     let plural = if cpus == 1 { "" } else { "s" };
     let title = format!("{cpus} CPU{plural}: from exec to init");
-    table(output, BOOT, cpus, &title, &BOOT_ROWS)
+    table(
+        output,
+        BOOT,
+        cpus,
+        &title,
+        &BOOT_ROWS,
+        Some(Contender::Portable),
+    )
 }
 
 /// The table of what an exit costs.
 pub fn exit(output: &str) -> Result<String, Error> {
     let title = "for each byte to the serial port, which is one exit to user space";
-    table(output, EXIT, 1, title, &EXIT_ROWS).map(|table| table.text)
+    table(output, EXIT, 1, title, &EXIT_ROWS, None).map(|table| table.text)
 }
 
 fn table(
@@ -144,16 +151,17 @@ fn table(
     cpus: usize,
     title: &str,
     rows: &[Row],
+    other: Option<Contender>,
 ) -> Result<Table, Error> {
     let mut text = format!("\n{title}\n");
     let mut met = true;
-    let [armlet, qemu] = Contender::BOTH.map(Contender::name);
+    let [armlet, qemu] = Contender::PEERS.map(Contender::name);
     // Writing to a String does not fail.
-    let _ = writeln!(
-        text,
-        "{:30}{armlet:>10}{qemu:>10}{:>8}  target",
-        "", "ratio"
-    );
+    let _ = write!(text, "{:30}{armlet:>10}{qemu:>10}{:>8}", "", "ratio");
+    if let Some(other) = other {
+        let _ = write!(text, "{:>10}{:>8}", other.name(), "ratio");
+    }
+    let _ = writeln!(text, "  target");
     for row in rows {
         let of = |name| {
             let values = values(output, &[label, name, &cpus.to_string()], row.key);
@@ -164,12 +172,17 @@ fn table(
         let (verdict, good) = row.target.judge(ours, theirs);
         met &= good;
         let digits = row.digits;
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "{:30}{ours:>10.digits$}{theirs:>10.digits$}{:>8.2}  {verdict}",
+            "{:30}{ours:>10.digits$}{theirs:>10.digits$}{:>8.2}",
             row.what,
             ours / theirs
         );
+        if let Some(other) = other {
+            let others = of(other.name())? * row.scale;
+            let _ = write!(text, "{others:>10.digits$}{:>8.2}", others / theirs);
+        }
+        let _ = writeln!(text, "  {verdict}");
     }
     Ok(Table { text, met })
 }
@@ -200,7 +213,8 @@ mod tests {
         BOOT armlet 1\r\nMETER seconds=9.0 user=20 system=0 own=2000 exits=50 mmio=5\r\n\
         BOOT QEMU 1\r\nMETER seconds=2.0 user=100 system=0 own=70000 exits=60 mmio=9\r\n\
         BOOT armlet 1\r\nMETER seconds=1.2 user=0 system=0 own=2000 exits=50 mmio=5\r\n\
-        BOOT QEMU 1\r\nMETER seconds=2.0 user=100 system=0 own=70000 exits=60 mmio=9\r\n";
+        BOOT QEMU 1\r\nMETER seconds=2.0 user=100 system=0 own=70000 exits=60 mmio=9\r\n\
+        BOOT portable 1\r\nMETER seconds=3.0 user=0 system=0 own=9000 exits=90 mmio=5\r\n";
 
     #[test]
     fn rounds_become_one_number_each_and_are_judged() {
@@ -212,7 +226,12 @@ mod tests {
         assert!(line("time to init").contains("1.20"), "{}", table.text);
         assert!(line("own user").contains("0.010"), "{}", table.text);
         assert!(line("memory").contains("2.00"), "{}", table.text);
-        assert!(table.met, "{}", table.text);
+        assert!(
+            line("time to init").contains("3.00    1.50"),
+            "{}",
+            table.text
+        );
+        assert!(table.met, "what is portable has no target: {}", table.text);
     }
 
     #[test]
@@ -229,5 +248,6 @@ mod tests {
     fn a_number_that_is_not_there_is_no_success() {
         assert!(boot(OUTPUT, 2).is_err());
         assert!(boot(&OUTPUT.replace("user=", "u="), 1).is_err());
+        assert!(boot(&OUTPUT.replace("portable", "other"), 1).is_err());
     }
 }

@@ -1,0 +1,88 @@
+//! The QEMU that emulates the arm64 host.
+
+use super::toolchain;
+use crate::error::Error;
+use crate::host;
+use guests::apt::{self, Apt};
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const QEMU: &str = "qemu-system-aarch64";
+const PACKAGE: &str = "qemu-system-arm";
+/// The first version with FEAT_EVT.
+const RECENT: u32 = 8;
+
+/// Which QEMU it is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Emulator {
+    /// The installed one.
+    #[default]
+    Installed,
+    /// One whose `max` has FEAT_EVT, as most server processors since Armv8.5 have: without it KVM has
+    /// to trap each read of `CTR_EL0`, of which Linux does 90,000 as it starts. That is the installed
+    /// one, or Debian's backport, unpacked and not installed.
+    Recent,
+}
+
+impl Emulator {
+    /// What it is started by. What is downloaded is kept in `directory`.
+    pub fn command(self, directory: &Path) -> Result<Command, Error> {
+        host::require(&[QEMU])?;
+        if self == Self::Recent && installed_version()? < RECENT {
+            return backport(directory);
+        }
+        Ok(Command::new(QEMU))
+    }
+}
+
+fn installed_version() -> Result<u32, Error> {
+    let output = Command::new(QEMU).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    major(&text).ok_or_else(|| Error::new(format!("{QEMU} does not say its version: {text}")))
+}
+
+/// `QEMU emulator version 7.2.22 (...)`.
+fn major(text: &str) -> Option<u32> {
+    let version = text.split_once("version ")?.1;
+    version.split('.').next()?.parse().ok()
+}
+
+fn backport(directory: &Path) -> Result<Command, Error> {
+    let (debian, libraries) = toolchain::host_architecture()?;
+    let tree = directory.join("emulator");
+    if !tree.exists() {
+        let apt = Apt::open_backports(&directory.join("apt-backports"), debian)?;
+        let partial = directory.join("emulator.partial");
+        for deb in apt.download_closure(&[PACKAGE])? {
+            apt::unpack(&deb, &partial)?;
+        }
+        fs::rename(&partial, &tree)?;
+    }
+    let libraries = ["usr/lib", "lib"].map(|folder| tree.join(folder).join(libraries));
+    let mut command = Command::new(tree.join("usr/bin").join(QEMU));
+    command
+        .env(
+            "LD_LIBRARY_PATH",
+            env::join_paths(libraries).map_err(|error| Error::new(error.to_string()))?,
+        )
+        .arg("-L")
+        .arg(tree.join("usr/share/qemu"));
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read() {
+        assert_eq!(
+            major("QEMU emulator version 7.2.22 (Debian 1:7.2)\n"),
+            Some(7)
+        );
+        assert_eq!(major("QEMU emulator version 10.0.2\nCopyright"), Some(10));
+        assert_eq!(major("no"), None);
+    }
+}
