@@ -8,6 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const OS_RELEASE: &str = "/etc/os-release";
+/// The host's list of sources. Those in the directory beside it are read in any case.
+const SOURCES: &str = "/etc/apt/sources.list";
+
 /// Index files the host may be configured to fetch that are of no use here.
 const UNWANTED_INDEXES: [&str; 6] = [
     "DEP-11",
@@ -23,7 +27,7 @@ const UNWANTED_INDEXES: [&str; 6] = [
 pub struct Apt {
     root: PathBuf,
     architectures: Vec<String>,
-    /// A release to take packages from before others, whose sources lie in `root`.
+    /// A release to take packages from before others; `root` has the list of sources.
     release: Option<String>,
 }
 
@@ -47,13 +51,22 @@ impl Apt {
     /// Opens the state in `root` for packages of this architecture, which come from the backports to
     /// the host's release where these have them.
     pub fn open_backports(root: &Path, architecture: &str) -> Result<Self, Error> {
-        let parts = root.join("sources");
-        fs::create_dir_all(&parts).map_err(Error::file(&parts))?;
-        let release = backports::write_sources(&parts)?;
+        let host = Self::open_for(&root.join("release"), &[architecture])?;
+        let answer = run::output(host.command("apt-get").args(backports::QUESTION))?;
+        let system = fs::read_to_string(OS_RELEASE).map_err(Error::file(OS_RELEASE))?;
+        let found = backports::sources(&system, &answer, backports::has_keys());
+        let found = found.ok_or(Error::NoBackports)?;
+        // What cannot be read, apt does without too.
+        let mut sources = fs::read_to_string(SOURCES).unwrap_or_default();
+        for entry in found.entries {
+            sources += &format!("\n{entry}\n");
+        }
+        let path = root.join("sources.list");
+        fs::write(&path, sources).map_err(Error::file(path))?;
         Self {
             root: root.to_owned(),
             architectures: vec![architecture.to_owned()],
-            release: Some(release),
+            release: Some(found.release),
         }
         .update()
     }
@@ -149,6 +162,21 @@ impl Apt {
         Ok(files.map(|name| archives.join(name)).collect())
     }
 
+    /// Downloads `packages` and everything they depend on, and unpacks them into the new directory
+    /// `tree`: all or none.
+    pub fn unpack_closure(&self, packages: &[&str], tree: &Path) -> Result<(), Error> {
+        // Two that do this at once do not meet.
+        let partial = tree.with_extension(format!("{}.partial", std::process::id()));
+        for deb in self.download_closure(packages)? {
+            unpack(&deb, &partial)?;
+        }
+        match fs::rename(&partial, tree) {
+            // The other one was first.
+            Err(_) if tree.exists() => fs::remove_dir_all(&partial).map_err(Error::file(partial)),
+            renamed => renamed.map_err(Error::file(tree)),
+        }
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -180,8 +208,7 @@ impl Apt {
         if let Some(release) = &self.release {
             text += &format!(
                 "APT::Default-Release \"{release}\";\n\
-                 Dir::Etc::sourcelist \"{root}/none\";\n\
-                 Dir::Etc::sourceparts \"{root}/sources/\";\n"
+                 Dir::Etc::sourcelist \"{root}/sources.list\";\n"
             );
         }
         for index in UNWANTED_INDEXES {
@@ -240,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_configuration_names_only_private_directories() {
-        for (release, directories) in [(None, 3), (Some("x-backports"), 5)] {
+        for (release, directories) in [(None, 3), (Some("x-backports"), 4)] {
             let apt = Apt {
                 root: PathBuf::from("/private"),
                 architectures: vec!["arm64".to_owned()],

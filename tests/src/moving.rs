@@ -57,6 +57,8 @@ pub struct Guest {
     pub memory_mib: u64,
     /// `CNTFRQ_EL0`, where the accelerator's own will not do.
     pub counter_frequency: Option<u64>,
+    /// Whether it has the virtio devices that guests have unasked, and so a PCIe bus.
+    pub devices: bool,
 }
 
 /// Where machines of one test are made.
@@ -87,6 +89,7 @@ impl Place {
             cpus,
             memory_mib,
             counter_frequency,
+            devices,
         } = self.guest.clone();
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         let serial = self.scratch.path().join(format!("serial-{number}"));
@@ -99,6 +102,8 @@ impl Place {
             counter_frequency: counter_frequency.map(|hz| hz.to_string()),
             serial: Some(format!("file:{}", serial.display())),
             no_reboot: Some(true),
+            rng: (!devices).then(|| "off".to_owned()),
+            balloon: (!devices).then(|| "off".to_owned()),
             ..RawConfig::default()
         };
         let config = MachineConfig::try_from(raw).expect("a possible machine");

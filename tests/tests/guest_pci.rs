@@ -24,11 +24,18 @@ const AGAIN: &str = r"
     do_look
 ";
 
+/// Says how many bridges the device tree has, and how much is on their buses.
+const EMPTY: &str = r#"
+    bridges=$(find /proc/device-tree/ -maxdepth 1 -name 'pcie@*' | wc -l)
+    echo "ARMLET-BUS $bridges $(find /sys/bus/pci/devices/ -mindepth 1 | wc -l)"
+"#;
+
 fn initrd(kernel: Kernel) -> Result<PathBuf, String> {
     let extras = Extras::new()
         .modules(&["virtio_pci", "virtio_rng"])
         .action("look", LOOK)
-        .action("again", AGAIN);
+        .action("again", AGAIN)
+        .action("empty", EMPTY);
     let made = Store::of_checkout().initramfs_for(kernel, "pci", &extras);
     made.map_err(|error| error.to_string())
 }
@@ -122,6 +129,21 @@ fn without_messages_the_pin_interrupts() {
     let irqs = interrupts(&lines);
     assert_eq!(irqs.len(), 1, "{lines:?}");
     assert!(irqs[0].0 == "virtio0" && irqs[0].1 > 0, "{lines:?}");
+    guest.send("poweroff");
+    let _ = guest.end_well();
+}
+
+#[test]
+fn a_machine_without_devices_has_no_bus_also_after_a_reboot() {
+    let setup = or_skip!("no PCI", setup(Kernel::V6_12Cloud)).reboots();
+    let setup = setup.options(&["--rng", "off", "--balloon", "off"]);
+    let mut guest = setup.start();
+    guest.expect("ARMLET-ASK");
+    assert_eq!(answers(&mut guest, "empty"), ["ARMLET-BUS 0 0"]);
+    guest.send("reboot");
+    guest.expect("reboot: Restarting system");
+    guest.expect("ARMLET-ASK");
+    assert_eq!(answers(&mut guest, "empty"), ["ARMLET-BUS 0 0"]);
     guest.send("poweroff");
     let _ = guest.end_well();
 }

@@ -44,6 +44,7 @@ fn linux(cpus: u16, counter_frequency: u64) -> Result<Guest, guests::Error> {
         cpus,
         memory_mib: 160,
         counter_frequency: Some(counter_frequency),
+        devices: true,
     })
 }
 

@@ -250,7 +250,7 @@ fn nap(seed: &mut u64) {
     sleep(Duration::from_millis(*seed >> 58));
 }
 
-fn guest(scratch: &Scratch, counter_frequency: Option<u64>) -> Guest {
+fn guest(scratch: &Scratch, counter_frequency: Option<u64>, devices: bool) -> Guest {
     let kernel = scratch.path().join("kernel");
     fs::write(&kernel, image()).expect("a temporary file can be written");
     Guest {
@@ -260,6 +260,7 @@ fn guest(scratch: &Scratch, counter_frequency: Option<u64>) -> Guest {
         cpus: 2,
         memory_mib: 16,
         counter_frequency,
+        devices,
     }
 }
 
@@ -298,8 +299,9 @@ fn common_frequency(a: &dyn Hypervisor, b: &dyn Hypervisor) -> Result<u64, Strin
     found.ok_or_else(|| format!("their counters run at {here} and {there} Hz"))
 }
 
-fn move_between(seed: &mut u64, from: Accel, to: Accel) {
-    let way = format!("{from} -> {to} -> {from}");
+fn move_between(seed: &mut u64, from: Accel, to: Accel, devices: bool) {
+    let without = if devices { "" } else { ", without devices" };
+    let way = format!("{from} -> {to} -> {from}{without}");
     let [a, b] = [from, to].map(|accel| open(accel).expect("it worked before"));
     if let Err(reason) = offers_portable(&*a).and_then(|()| offers_portable(&*b)) {
         return skip(&way, &reason);
@@ -309,7 +311,7 @@ fn move_between(seed: &mut u64, from: Accel, to: Accel) {
         Err(reason) => return does_not_apply(&way, &reason),
     };
     let scratch = Scratch::new("moves-image");
-    let guest = guest(&scratch, Some(frequency));
+    let guest = guest(&scratch, Some(frequency), devices);
     let place = Place::new(&format!("moves-{from}-{to}"), guest);
     let mut machine = place.start(&*a);
     for n in 0..MOVES {
@@ -323,9 +325,15 @@ fn move_between(seed: &mut u64, from: Accel, to: Accel) {
 fn a_guest_moves_between_every_two_accelerators() {
     let mut seed = random_seed("moves");
     let here = accelerators();
-    for from in &here {
-        for to in &here {
-            move_between(&mut seed, *from, *to);
+    for (n, from) in here.iter().enumerate() {
+        for (m, to) in here.iter().enumerate() {
+            // It goes there and back either way: of each two, one way with devices, one without.
+            if n <= m {
+                move_between(&mut seed, *from, *to, true);
+            }
+            if n >= m {
+                move_between(&mut seed, *from, *to, false);
+            }
         }
     }
 }
@@ -356,7 +364,7 @@ fn many_pauses_lose_nothing() {
     for accel in accelerators() {
         let accel = open(accel).expect("it worked before");
         let scratch = Scratch::new("pauses-image");
-        let place = Place::new("pauses", guest(&scratch, None));
+        let place = Place::new("pauses", guest(&scratch, None, true));
         let mut left = pauses();
         while left > 0 {
             let machine = place.start(&*accel);
@@ -372,7 +380,7 @@ fn many_pauses_lose_nothing() {
 fn damaged_states_are_refused_by_name() {
     let soft = open(Accel::Soft).expect("it works everywhere");
     let scratch = Scratch::new("damaged-image");
-    let place = Place::new("damaged", guest(&scratch, None));
+    let place = Place::new("damaged", guest(&scratch, None, true));
     let machine = place.start(&*soft);
     let saved = machine.save();
     let refusal = |change: &dyn Fn(&mut vmm::state::Saved)| {
@@ -417,7 +425,7 @@ fn damaged_states_are_refused_by_name() {
         refused.as_deref(),
         Ok("vcpu0 cannot hold the saved SCTLR_EL1")
     );
-    let other = Place::new("other", guest(&scratch, Some(24_000_000)));
+    let other = Place::new("other", guest(&scratch, Some(24_000_000), true));
     let refused = other.restore(&*soft, saved.clone()).map(Running::refused);
     let line = "its counter runs at 62500000 Hz, here at 24000000 Hz";
     assert!(

@@ -45,7 +45,7 @@ impl From<guests::Error> for Error {
         let is_lack = match error {
             // No apt, or one whose sources are not Debian's.
             guests::Error::Program { ref source, .. } => source.kind() == ErrorKind::NotFound,
-            guests::Error::NoPackage { .. } => true,
+            guests::Error::NoPackage { .. } | guests::Error::NoBackports => true,
             // A program that is there has to work.
             guests::Error::Failed { .. }
             | guests::Error::File { .. }

@@ -136,7 +136,13 @@ pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
         return Ok(missing);
     }
     if find_program("apt-get") {
+        let present: Vec<Tool> = TOOLS.into_iter().filter(Tool::present).collect();
         install_with_apt(&missing)?;
+        // apt may make room for a package by removing another of a newer version.
+        let removed = absent(&present);
+        if !removed.is_empty() {
+            install_with_apt(&removed)?;
+        }
     } else {
         for tool in &missing {
             let hint = tool

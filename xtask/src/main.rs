@@ -45,7 +45,7 @@ const COMMANDS: [Entry; 10] = [
     },
     Entry {
         name: "bench",
-        help: "soft|kvm [--rounds N]: compare armlet with QEMU: its TCG, or both on KVM; block [--on soft|kvm] ...: their disks; balloon [--on soft|kvm]: memory that goes back",
+        help: "soft|kvm [--rounds N] [--installed]: compare armlet with QEMU: its TCG, or both on KVM; block [--on soft|kvm] ...: their disks; balloon [--on soft|kvm]: memory that goes back",
         run: bench::run,
     },
     Entry {
@@ -55,7 +55,7 @@ const COMMANDS: [Entry; 10] = [
     },
     Entry {
         name: "kvm-host",
-        help: "[--seconds N] [--nvhe] [--host-cpu NAME] -- COMMAND...: run it where arm64 KVM works, emulated if need be",
+        help: "[--seconds N] [--nvhe] [--host-cpu NAME] [--recent] -- COMMAND...: run it where arm64 KVM works, emulated if need be",
         run: kvm_host::run,
     },
     Entry {

@@ -1,129 +1,131 @@
-//! Sources of the backports to the host's release of Debian: its own sources, and the same places
-//! again under the backports' name.
+//! Where the backports to the host's release of Debian are: in the places that its apt has that
+//! release from, under another name.
 
-use crate::Error;
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeSet;
 
-const OS_RELEASE: &str = "/etc/os-release";
-const SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d"];
+/// Asks `apt-get indextargets` for one line for each list of Debian's packages, which [`sources`]
+/// reads.
+pub const QUESTION: [&str; 5] = [
+    "indextargets",
+    "--format",
+    "$(SITE) $(CODENAME) $(COMPONENT)",
+    "Created-By: Packages",
+    "Origin: Debian",
+];
 
-/// Writes the host's sources and those of the backports into `directory`, and returns the backports'
-/// name.
-pub fn write_sources(directory: &Path) -> Result<String, Error> {
-    let text = fs::read_to_string(OS_RELEASE).map_err(Error::file(OS_RELEASE))?;
-    let codename = codename(&text).ok_or_else(|| Error::NoPackage {
-        wanted: format!("backports: {OS_RELEASE} has no VERSION_CODENAME"),
-    })?;
-    let [list, parts] = SOURCES;
-    let mut files = vec![Path::new(list).to_owned()];
-    if let Ok(entries) = fs::read_dir(parts) {
-        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-    }
-    for file in files {
-        let name = file.file_name().map(|name| name.to_string_lossy());
-        let Some(name) = name.filter(|name| name.ends_with(".list") || name.ends_with(".sources"))
-        else {
-            continue;
-        };
-        // What cannot be read, apt does without too.
-        let Ok(text) = fs::read_to_string(&file) else {
-            continue;
-        };
-        for (name, text) in [
-            (name.to_string(), text.clone()),
-            (format!("backports-{name}"), renamed(&text, codename)),
-        ] {
-            let path = directory.join(name);
-            fs::write(&path, text).map_err(Error::file(path))?;
-        }
-    }
-    Ok(format!("{codename}-backports"))
+/// The keys of Debian's archive, which not every release has among those that apt trusts unasked.
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// A release's backports.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Backports {
+    /// The name of their release.
+    pub release: String,
+    /// Entries for them as in sources.list(5), those that the host does not have itself.
+    pub entries: Vec<String>,
 }
 
-fn codename(os_release: &str) -> Option<&str> {
-    let mut lines = os_release.lines();
-    let name = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    Some(name.trim_matches('"')).filter(|name| !name.is_empty())
-}
-
-/// The entries of `sources` that have the release, for its backports; of either format, see
-/// sources.list(5).
-fn renamed(sources: &str, codename: &str) -> String {
-    let entries = sources.split("\n\n").flat_map(|stanza| {
-        // One entry over some lines, or an entry a line.
-        match stanza.lines().any(|line| line.starts_with("Suites:")) {
-            true => vec![stanza],
-            false => stanza.lines().collect(),
-        }
-    });
-    let mut text = String::new();
-    for entry in entries {
-        let lines: Option<Vec<String>> = entry
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(|line| match line.split_whitespace().next() {
-                Some("Suites:") => {
-                    let suites = line.split_whitespace().skip(1);
-                    let found = suites.into_iter().any(|suite| suite == codename);
-                    found.then(|| format!("Suites: {codename}-backports"))
-                }
-                Some("deb") => {
-                    let suite = format!(" {codename} ");
-                    let found = line.contains(&suite);
-                    found.then(|| line.replacen(&suite, &format!(" {codename}-backports "), 1))
-                }
-                Some("deb-src") => None,
-                _ => Some(line.to_owned()),
+/// The backports to the release that `os_release` (os-release(5)) names, by the answer to
+/// [`QUESTION`]; nothing if it is not of Debian's.
+pub fn sources(os_release: &str, answer: &str, signed: bool) -> Option<Backports> {
+    let known: BTreeSet<Vec<&str>> = answer
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let option = match signed {
+        true => format!("[signed-by={KEYS}] "),
+        false => String::new(),
+    };
+    // Derivatives have names of their own.
+    for key in ["DEBIAN_CODENAME", "VERSION_CODENAME"] {
+        let Some(codename) = value(os_release, key) else {
+            continue;
+        };
+        let release = format!("{codename}-backports");
+        let places: BTreeSet<(&str, &str)> = known
+            .iter()
+            .filter_map(|words| match words[..] {
+                [site, of, component] if of == codename => Some((site, component)),
+                _ => None,
             })
             .collect();
-        if let Some(lines) = lines.filter(|lines| !lines.is_empty()) {
-            text += &lines.join("\n");
-            text += "\n\n";
+        if places.is_empty() {
+            continue;
         }
+        let missing = |(site, component): &(&str, &str)| {
+            !known.contains([*site, &release, *component].as_slice())
+        };
+        let entries = places
+            .into_iter()
+            .filter(missing)
+            .map(|(site, component)| format!("deb {option}{site} {release} {component}"))
+            .collect();
+        return Some(Backports { release, entries });
     }
-    text
+    None
+}
+
+/// Whether the host has the keys of Debian's archive.
+pub fn has_keys() -> bool {
+    std::path::Path::new(KEYS).exists()
+}
+
+fn value<'a>(os_release: &'a str, key: &str) -> Option<&'a str> {
+    let mut lines = os_release.lines();
+    let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    Some(value.trim_matches(['"', '\''])).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_release_is_found() {
-        assert_eq!(
-            codename("ID=debian\nVERSION_CODENAME=bookworm\n"),
-            Some("bookworm")
-        );
-        assert_eq!(codename("VERSION_CODENAME=\"noble\"\n"), Some("noble"));
-        assert_eq!(codename("ID=arch\n"), None);
-        assert_eq!(codename("VERSION_CODENAME=\n"), None);
-    }
+    const ANSWER: &str = "http://a/debian bookworm main\n\
+                          http://a/debian bookworm-updates main\n\
+                          http://a/security bookworm-security main\n\
+                          http://b/debian bookworm main\n\
+                          http://b/debian bookworm contrib\n\
+                          http://b/debian bookworm-backports main\n\
+                          http://b/debian trixie main\n";
 
     #[test]
-    fn stanzas_of_the_release_are_renamed_and_others_left_out() {
-        let sources = "Types: deb\n# a note\nURIs: http://a/debian\nSuites: bookworm bookworm-updates\n\
-                       Components: main\n\nTypes: deb\nURIs: http://a/security\n\
-                       Suites: bookworm-security\nComponents: main\n";
+    fn each_place_of_the_release_is_one_of_its_backports_once() {
+        let found = sources("ID=debian\nVERSION_CODENAME=bookworm\n", ANSWER, false);
+        let found = found.expect("Debian's");
+        assert_eq!(found.release, "bookworm-backports");
         assert_eq!(
-            renamed(sources, "bookworm").trim_end(),
-            "Types: deb\nURIs: http://a/debian\nSuites: bookworm-backports\nComponents: main"
-        );
-    }
-
-    #[test]
-    fn lines_of_the_release_are_renamed_and_others_left_out() {
-        let sources = "# a note\ndeb http://a/debian bookworm main\ndeb-src http://a/debian bookworm main\n\
-                       deb http://a/debian bookworm-updates main\n\n\
-                       deb [arch=amd64] http://b/debian bookworm main extra\n";
-        let lines = renamed(sources, "bookworm");
-        let lines: Vec<&str> = lines.lines().filter(|line| !line.is_empty()).collect();
-        assert_eq!(
-            lines,
+            found.entries,
             [
                 "deb http://a/debian bookworm-backports main",
-                "deb [arch=amd64] http://b/debian bookworm-backports main extra"
+                "deb http://b/debian bookworm-backports contrib",
             ]
         );
+    }
+
+    #[test]
+    fn keys_are_named_where_they_are() {
+        let found = sources("VERSION_CODENAME=trixie\n", ANSWER, true).expect("Debian's");
+        let entry = format!("deb [signed-by={KEYS}] http://b/debian trixie-backports main");
+        assert_eq!(found.entries, [entry]);
+    }
+
+    #[test]
+    fn a_derivative_has_the_backports_of_debian() {
+        let text = "VERSION_CODENAME=faye\nDEBIAN_CODENAME=\"bookworm\"\n";
+        let found = sources(text, ANSWER, false).expect("Debian's");
+        assert_eq!(found.release, "bookworm-backports");
+    }
+
+    #[test]
+    fn other_systems_have_none() {
+        for text in [
+            "",
+            "ID=arch\n",
+            "VERSION_CODENAME=\n",
+            "VERSION_CODENAME=noble\n",
+        ] {
+            assert_eq!(sources(text, ANSWER, false), None, "{text}");
+        }
+        assert_eq!(sources("VERSION_CODENAME=bookworm\n", "", false), None);
     }
 }

@@ -61,6 +61,7 @@ fn of_ten_thousand_random_pauses_none_is_lost_or_late() {
             cpus: 2,
             memory_mib: 64,
             counter_frequency: None,
+            devices: true,
         };
         let place = Place::new("pauses-of", guest);
         let running = place.start(&*accelerator());

@@ -214,8 +214,16 @@ pub enum ContractError {
         /// In the machine.
         here: u8,
     },
-    /// Another interrupt controller.
-    #[error("its interrupt controller is another than the GICv3 here")]
+    /// An interrupt controller of another size.
+    #[error("its interrupt controller has {saved} SPIs, here there are {here}")]
+    Spis {
+        /// In the state.
+        saved: u16,
+        /// In the machine.
+        here: u16,
+    },
+    /// An interrupt controller elsewhere, or other MSIs.
+    #[error("its interrupt controller is not where the GICv3 here is, or has other MSIs")]
     Gic,
     /// RAM of another size, or elsewhere.
     #[error("its memory is {saved}, here it is {here}")]
@@ -316,6 +324,10 @@ pub fn check(saved: &MachineContract, here: &MachineContract) -> Result<(), Cont
     if *counter_frequency != here.counter_frequency {
         let (saved, here) = (*counter_frequency, here.counter_frequency);
         return Err(ContractError::Frequency { saved, here });
+    }
+    if gic.spis != here.gic.spis {
+        let (saved, here) = (gic.spis, here.gic.spis);
+        return Err(ContractError::Spis { saved, here });
     }
     if *gic != here.gic {
         return Err(ContractError::Gic);
@@ -431,7 +443,11 @@ mod tests {
             ),
             (refusal(|c| c.counter_frequency += 1), "62500001 Hz"),
             (refusal(|c| c.address_bits = 40), "40 bits"),
-            (refusal(|c| c.gic.spis = 988), "interrupt controller"),
+            (
+                refusal(|c| c.gic.spis = 960),
+                "has 960 SPIs, here there are 224",
+            ),
+            (refusal(|c| c.gic.msi_spis.1 = 64), "has other MSIs"),
             (refusal(|c| c.memory[0].size *= 2), "0x8000000 bytes"),
             (refusal(|c| c.memory.clear()), "memory is none"),
             (

@@ -15,9 +15,10 @@ mod program;
 mod soft;
 
 use crate::error::Error;
+use crate::kvm_host::Emulator;
 
-const USAGE: &str = "usage: cargo xtask bench soft|kvm [--rounds N] | block [OPTION...] | \
-                     balloon [--on soft|kvm]";
+const USAGE: &str = "usage: cargo xtask bench soft [--rounds N] | kvm [--rounds N] [--installed] | \
+                     block [OPTION...] | balloon [--on soft|kvm]";
 
 /// What runs the guest's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +59,24 @@ pub fn run(arguments: &[String]) -> Result<bool, Error> {
         ["balloon", options @ ..] => return balloon::run(options),
         _ => {}
     }
-    let (name, rounds) = match words.as_slice() {
-        [name] => (*name, None),
-        [name, "--rounds", n] => (
-            *name,
-            Some(n.parse().ok().filter(|n| *n > 0).ok_or_else(usage)?),
-        ),
-        _ => return Err(usage()),
+    let [name, options @ ..] = words.as_slice() else {
+        return Err(usage());
     };
-    match name {
+    let (mut rounds, mut emulator) = (None, Emulator::Recent);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match *option {
+            "--rounds" => {
+                let number = options.next().and_then(|number| number.parse().ok());
+                rounds = Some(number.filter(|number| *number > 0).ok_or_else(usage)?);
+            }
+            "--installed" if *name == "kvm" => emulator = Emulator::Installed,
+            _ => return Err(usage()),
+        }
+    }
+    match *name {
         "soft" => soft::run(rounds),
-        "kvm" => kvm::run(rounds),
+        "kvm" => kvm::run(rounds, emulator),
         _ => Err(usage()),
     }
 }

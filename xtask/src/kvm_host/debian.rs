@@ -4,9 +4,8 @@
 //! A program is started by its loader: `NAME/ld-linux-aarch64.so.1 --library-path NAME NAME/PROGRAM`.
 
 use crate::error::Error;
-use guests::apt::{self, Apt};
+use guests::apt::Apt;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,7 +32,7 @@ pub fn programs(
 ) -> Result<Vec<(String, PathBuf)>, Error> {
     let tree = directory.join(name);
     if !tree.exists() {
-        fetch(directory, name, packages, &tree)?;
+        Apt::open(&directory.join("apt"))?.unpack_closure(packages, &tree)?;
     }
     let mut found = BTreeMap::new();
     let mut open = vec![LOADER.to_owned()];
@@ -48,17 +47,6 @@ pub fn programs(
     }
     let inside = |(file, path)| (format!("{name}/{file}"), path);
     Ok(found.into_iter().map(inside).collect())
-}
-
-/// Downloads the packages and unpacks them to `tree`.
-fn fetch(directory: &Path, name: &str, packages: &[&str], tree: &Path) -> Result<(), Error> {
-    let apt = Apt::open(&directory.join("apt"))?;
-    let partial = directory.join(format!("{name}.partial"));
-    for deb in apt.download_closure(packages)? {
-        apt::unpack(&deb, &partial)?;
-    }
-    fs::rename(&partial, tree)?;
-    Ok(())
 }
 
 fn locate(tree: &Path, file: &str, packages: &[&str]) -> Result<PathBuf, Error> {

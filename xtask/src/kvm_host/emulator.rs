@@ -3,9 +3,8 @@
 use super::toolchain;
 use crate::error::Error;
 use crate::host;
-use guests::apt::{self, Apt};
+use guests::apt::Apt;
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,17 +29,29 @@ impl Emulator {
     /// What it is started by. What is downloaded is kept in `directory`.
     pub fn command(self, directory: &Path) -> Result<Command, Error> {
         host::require(&[QEMU])?;
-        if self == Self::Recent && installed_version()? < RECENT {
-            return backport(directory);
+        let installed = Command::new(QEMU);
+        if self == Self::Installed || version(Command::new(QEMU))? >= RECENT {
+            return Ok(installed);
         }
-        Ok(Command::new(QEMU))
+        let version = version(backport(directory)?)?;
+        if version < RECENT {
+            return Err(Error::new(format!(
+                "the backports have version {version} of {QEMU}, and version {RECENT} is needed"
+            )));
+        }
+        backport(directory)
     }
 }
 
-fn installed_version() -> Result<u32, Error> {
-    let output = Command::new(QEMU).arg("--version").output()?;
+/// The major version that the program says it has.
+fn version(mut program: Command) -> Result<u32, Error> {
+    let output = program.arg("--version").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    major(&text).ok_or_else(|| Error::new(format!("{QEMU} does not say its version: {text}")))
+    let unknown = || {
+        let why = String::from_utf8_lossy(&output.stderr);
+        Error::new(format!("{QEMU} does not say its version: {text}{why}"))
+    };
+    major(&text).ok_or_else(unknown)
 }
 
 /// `QEMU emulator version 7.2.22 (...)`.
@@ -53,12 +64,15 @@ fn backport(directory: &Path) -> Result<Command, Error> {
     let (debian, libraries) = toolchain::host_architecture()?;
     let tree = directory.join("emulator");
     if !tree.exists() {
-        let apt = Apt::open_backports(&directory.join("apt-backports"), debian)?;
-        let partial = directory.join("emulator.partial");
-        for deb in apt.download_closure(&[PACKAGE])? {
-            apt::unpack(&deb, &partial)?;
-        }
-        fs::rename(&partial, &tree)?;
+        let old = |error| {
+            Error::new(format!(
+                "an emulated host with FEAT_EVT takes {QEMU} of version {RECENT} or later. Install \
+                 one, or do without (--installed). The backport was tried: {error}"
+            ))
+        };
+        Apt::open_backports(&directory.join("apt-backports"), debian)
+            .and_then(|apt| apt.unpack_closure(&[PACKAGE], &tree))
+            .map_err(old)?;
     }
     let libraries = ["usr/lib", "lib"].map(|folder| tree.join(folder).join(libraries));
     let mut command = Command::new(tree.join("usr/bin").join(QEMU));

@@ -2,10 +2,11 @@
 //! memory and CPUs.
 //!
 //! armlet runs twice: with the CPU model `host`, as QEMU does on KVM, and with `portable`, the usual
-//! one, for which KVM traps reads of `CTR_EL0` where the processor says more than the model.
+//! one, for which KVM traps reads of `CTR_EL0` where the processor says more than the model. Where that
+//! model is not offered, its columns are empty.
 //!
 //! Everything runs where [`kvm_host`] puts it: on an arm64 host itself, elsewhere in an emulated
-//! one ([`Emulator::Recent`]). QEMU is Debian's for arm64 ([`super::program`]). All run in turns,
+//! one ([`Emulator::Recent`], unless it is to be the installed one). QEMU is Debian's for arm64 ([`super::program`]). All run in turns,
 //! [`ROUNDS`] times, under a small program that measures them from outside (`xtask/files/meter.c`,
 //! which says how); [`report`] makes a table of what it prints.
 //!
@@ -35,6 +36,8 @@ const CPUS: [usize; 2] = [1, 2];
 const MEMORY_MIB: usize = 256;
 /// Writes over free memory, as much as the guests before had. Those pages are the next to be used.
 const SCRUB: &str = "dd if=/dev/zero of=./scrub bs=1M count=400 2> /dev/null; rm ./scrub";
+/// Whether armlet offers the model `portable` there, which it does not on every kernel.
+const PORTABLE: &str = "armlet doctor | grep '^kvm: enforces --cpu portable' > /dev/null";
 /// For each start of a guest, in seconds; far beyond what it takes.
 const LIMIT_EACH: u64 = 120;
 const CROSS_GCC: &str = "aarch64-linux-gnu-gcc";
@@ -62,8 +65,9 @@ const LINE_WRITER_CODE: [u32; 9] = [
     0x17ff_fffb, // b                      --+
 ];
 
-/// Runs the benchmark, with so many rounds if not the usual number.
-pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
+/// Runs the benchmark, with so many rounds if not the usual number, and in an emulated host of this
+/// emulator's where there is no other.
+pub fn run(rounds: Option<usize>, emulator: Emulator) -> Result<bool, Error> {
     let rounds = rounds.unwrap_or(ROUNDS);
     host::require(&[CROSS_GCC, "/usr/aarch64-linux-gnu/lib/libc.a"])?;
     let directory = target().join("bench-kvm");
@@ -80,7 +84,7 @@ pub fn run(rounds: Option<usize>) -> Result<bool, Error> {
         command: vec!["sh".to_owned(), "-c".to_owned(), script(rounds)],
         files,
         profile: Profile::Dist,
-        emulator: Emulator::Recent,
+        emulator,
         ..kvm_host::Request::default()
     };
     eprintln!("bench: starts {starts} guests; in an emulated host about 10 s each");
@@ -105,9 +109,13 @@ fn script(rounds: usize) -> String {
     let mut measure = |label: &str, how: &str, contender: Contender, cpus, guest| {
         let name = contender.name();
         let command = contender.command(guest, cpus, MEMORY_MIB);
-        text += &format!(
+        let lines = format!(
             "{scrub}\necho {label} {name} {cpus}\ntimeout {LIMIT_EACH} ./meter {how} {command} < /dev/null\n"
         );
+        text += &match contender {
+            Contender::Portable => format!("if {PORTABLE}; then\n{lines}fi\n"),
+            Contender::Armlet | Contender::Qemu => lines,
+        };
     };
     let boot = format!("boot {MARKER} {MEMORY_MIB}");
     for _ in 0..rounds {
