@@ -51,11 +51,15 @@ impl Apt {
     /// Opens the state in `root` for packages of this architecture, which come from the backports to
     /// the host's release where these have them.
     pub fn open_backports(root: &Path, architecture: &str) -> Result<Self, Error> {
-        let host = Self::open_for(&root.join("release"), &[architecture])?;
+        let plain = root.join("release");
+        let host = Self::open_for(&plain, &[architecture])?;
         let answer = run::output(host.command("apt-get").args(backports::QUESTION))?;
         let system = fs::read_to_string(OS_RELEASE).map_err(Error::file(OS_RELEASE))?;
-        let found = backports::sources(&system, &answer, backports::has_keys());
-        let found = found.ok_or(Error::NoBackports)?;
+        let Some(found) = backports::sources(&system, &answer, backports::has_keys()) else {
+            // The next time is to see what has changed until then.
+            fs::remove_dir_all(&plain).map_err(Error::file(plain))?;
+            return Err(Error::NoBackports);
+        };
         // What cannot be read, apt does without too.
         let mut sources = fs::read_to_string(SOURCES).unwrap_or_default();
         for entry in found.entries {
@@ -165,16 +169,20 @@ impl Apt {
     /// Downloads `packages` and everything they depend on, and unpacks them into the new directory
     /// `tree`: all or none.
     pub fn unpack_closure(&self, packages: &[&str], tree: &Path) -> Result<(), Error> {
-        // Two that do this at once do not meet.
+        // Two that unpack at once do not meet.
         let partial = tree.with_extension(format!("{}.partial", std::process::id()));
-        for deb in self.download_closure(packages)? {
-            unpack(&deb, &partial)?;
+        let unpacked = self.download_closure(packages).and_then(|debs| {
+            debs.iter().try_for_each(|deb| unpack(deb, &partial))?;
+            match fs::rename(&partial, tree) {
+                // The other one was first.
+                Err(_) if tree.exists() => Ok(()),
+                renamed => renamed.map_err(Error::file(tree)),
+            }
+        });
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(Error::file(partial))?;
         }
-        match fs::rename(&partial, tree) {
-            // The other one was first.
-            Err(_) if tree.exists() => fs::remove_dir_all(&partial).map_err(Error::file(partial)),
-            renamed => renamed.map_err(Error::file(tree)),
-        }
+        unpacked
     }
 
     fn command(&self, program: &str) -> Command {

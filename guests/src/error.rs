@@ -40,7 +40,10 @@ pub enum Error {
     },
     /// The host's release is not one that Debian makes backports to, or apt does not have it from
     /// Debian.
-    #[error("this machine's apt is configured for no release of Debian, so for no backports to it")]
+    #[error(
+        "this machine's apt has no package lists of the Debian release that /etc/os-release names, \
+         so there are no backports to it"
+    )]
     NoBackports,
     /// A kernel has no such driver, neither as a module nor built in.
     #[error("{} holds no module {name}, and it is not built in", directory.display())]

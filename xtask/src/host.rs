@@ -129,7 +129,7 @@ fn find_program(name: &str) -> bool {
 }
 
 /// Installs those of `tools` that are missing, as far as this host allows, and returns those that
-/// are still missing.
+/// are still missing, and other [`TOOLS`] if their packages got lost on the way.
 pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
     let missing = absent(tools);
     if missing.is_empty() {
@@ -141,8 +141,14 @@ pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
         // apt may make room for a package by removing another of a newer version.
         let removed = absent(&present);
         if !removed.is_empty() {
+            eprintln!(
+                "apt removed packages of tools to make room; they come back as this release has them"
+            );
             install_with_apt(&removed)?;
         }
+        let mut lost = absent(&present);
+        lost.extend(absent(&missing));
+        return Ok(lost);
     } else {
         for tool in &missing {
             let hint = tool

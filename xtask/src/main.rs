@@ -45,7 +45,7 @@ const COMMANDS: [Entry; 10] = [
     },
     Entry {
         name: "bench",
-        help: "soft|kvm [--rounds N] [--installed]: compare armlet with QEMU: its TCG, or both on KVM; block [--on soft|kvm] ...: their disks; balloon [--on soft|kvm]: memory that goes back",
+        help: "soft [--rounds N], kvm [--rounds N] [--installed]: compare armlet with QEMU: its TCG, or both on KVM; block [--on soft|kvm] ...: their disks; balloon [--on soft|kvm]: memory that goes back",
         run: bench::run,
     },
     Entry {

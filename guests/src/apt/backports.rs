@@ -1,16 +1,18 @@
 //! Where the backports to the host's release of Debian are: in the places that its apt has that
 //! release from, under another name.
+//!
+//! Options of the host's entries, such as `trusted` or `check-valid-until`, are not taken over.
 
 use std::collections::BTreeSet;
 
-/// Asks `apt-get indextargets` for one line for each list of Debian's packages, which [`sources`]
+/// Asks `apt-get indextargets` for one line for each list of packages, which [`sources`]
 /// reads.
-pub const QUESTION: [&str; 5] = [
+pub const QUESTION: [&str; 4] = [
     "indextargets",
     "--format",
-    "$(SITE) $(CODENAME) $(COMPONENT)",
+    // The last may be words.
+    "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)",
     "Created-By: Packages",
-    "Origin: Debian",
 ];
 
 /// The keys of Debian's archive, which not every release has among those that apt trusts unasked.
@@ -45,20 +47,23 @@ pub fn sources(os_release: &str, answer: &str, signed: bool) -> Option<Backports
         let places: BTreeSet<(&str, &str)> = known
             .iter()
             .filter_map(|words| match words[..] {
-                [site, of, component] if of == codename => Some((site, component)),
+                [place, of, component, "Debian"] if of == codename => Some((place, component)),
                 _ => None,
             })
             .collect();
         if places.is_empty() {
             continue;
         }
-        let missing = |(site, component): &(&str, &str)| {
-            !known.contains([*site, &release, *component].as_slice())
+        // apt refuses a place that has the same release twice, with and without keys.
+        let missing = |(place, _): &(&str, &str)| {
+            !known
+                .iter()
+                .any(|words| words.starts_with(&[place, &release]))
         };
         let entries = places
             .into_iter()
             .filter(missing)
-            .map(|(site, component)| format!("deb {option}{site} {release} {component}"))
+            .map(|(place, component)| format!("deb {option}{place} {release} {component}"))
             .collect();
         return Some(Backports { release, entries });
     }
@@ -80,24 +85,27 @@ fn value<'a>(os_release: &'a str, key: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    const ANSWER: &str = "http://a/debian bookworm main\n\
-                          http://a/debian bookworm-updates main\n\
-                          http://a/security bookworm-security main\n\
-                          http://b/debian bookworm main\n\
-                          http://b/debian bookworm contrib\n\
-                          http://b/debian bookworm-backports main\n\
-                          http://b/debian trixie main\n";
+    const ANSWER: &str = "http://a/debian/ bookworm main Debian\n\
+                          http://a/debian/ bookworm contrib Debian\n\
+                          http://a/debian/ bookworm-updates main Debian\n\
+                          http://a/security/ bookworm-security main Debian\n\
+                          http://b/debian/ bookworm main Debian\n\
+                          http://b/debian/ bookworm contrib Debian\n\
+                          http://b/debian/ bookworm-backports main Debian Backports\n\
+                          http://b/debian/ trixie main Debian\n\
+                          http://c/tools/ bookworm main Somebody\n\
+                          http://c/tools/ bookworm main $(ORIGIN)\n";
 
     #[test]
-    fn each_place_of_the_release_is_one_of_its_backports_once() {
+    fn places_of_the_release_have_its_backports_if_the_host_has_none_from_there() {
         let found = sources("ID=debian\nVERSION_CODENAME=bookworm\n", ANSWER, false);
         let found = found.expect("Debian's");
         assert_eq!(found.release, "bookworm-backports");
         assert_eq!(
             found.entries,
             [
-                "deb http://a/debian bookworm-backports main",
-                "deb http://b/debian bookworm-backports contrib",
+                "deb http://a/debian/ bookworm-backports contrib",
+                "deb http://a/debian/ bookworm-backports main",
             ]
         );
     }
@@ -105,7 +113,7 @@ mod tests {
     #[test]
     fn keys_are_named_where_they_are() {
         let found = sources("VERSION_CODENAME=trixie\n", ANSWER, true).expect("Debian's");
-        let entry = format!("deb [signed-by={KEYS}] http://b/debian trixie-backports main");
+        let entry = format!("deb [signed-by={KEYS}] http://b/debian/ trixie-backports main");
         assert_eq!(found.entries, [entry]);
     }
 

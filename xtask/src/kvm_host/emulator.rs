@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::host;
 use guests::apt::Apt;
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,6 +13,9 @@ const QEMU: &str = "qemu-system-aarch64";
 const PACKAGE: &str = "qemu-system-arm";
 /// The first version with FEAT_EVT.
 const RECENT: u32 = 8;
+/// Where the backport is unpacked, and the directory of the apt that it comes from.
+const TREE: &str = "emulator";
+const LISTS: &str = "apt-backports";
 
 /// Which QEMU it is to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +39,12 @@ impl Emulator {
         }
         let version = version(backport(directory)?)?;
         if version < RECENT {
-            return Err(Error::new(format!(
-                "the backports have version {version} of {QEMU}, and version {RECENT} is needed"
-            )));
+            // The next time is to see what has come until then.
+            for old in [TREE, LISTS] {
+                fs::remove_dir_all(directory.join(old))?;
+            }
+            let found = format!("The backport has version {version}");
+            return Err(too_old(&found));
         }
         backport(directory)
     }
@@ -62,17 +69,11 @@ fn major(text: &str) -> Option<u32> {
 
 fn backport(directory: &Path) -> Result<Command, Error> {
     let (debian, libraries) = toolchain::host_architecture()?;
-    let tree = directory.join("emulator");
+    let tree = directory.join(TREE);
     if !tree.exists() {
-        let old = |error| {
-            Error::new(format!(
-                "an emulated host with FEAT_EVT takes {QEMU} of version {RECENT} or later. Install \
-                 one, or do without (--installed). The backport was tried: {error}"
-            ))
-        };
-        Apt::open_backports(&directory.join("apt-backports"), debian)
+        Apt::open_backports(&directory.join(LISTS), debian)
             .and_then(|apt| apt.unpack_closure(&[PACKAGE], &tree))
-            .map_err(old)?;
+            .map_err(|error| too_old(&format!("The backport could not be had: {error}")))?;
     }
     let libraries = ["usr/lib", "lib"].map(|folder| tree.join(folder).join(libraries));
     let mut command = Command::new(tree.join("usr/bin").join(QEMU));
@@ -84,6 +85,13 @@ fn backport(directory: &Path) -> Result<Command, Error> {
         .arg("-L")
         .arg(tree.join("usr/share/qemu"));
     Ok(command)
+}
+
+fn too_old(found: &str) -> Error {
+    Error::new(format!(
+        "an emulated host with FEAT_EVT takes {QEMU} of version {RECENT} or later; install one, or do \
+         without (`bench kvm --installed`, or `kvm-host` without --recent). {found}"
+    ))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //!
 //! armlet runs twice: with the CPU model `host`, as QEMU does on KVM, and with `portable`, the usual
 //! one, for which KVM traps reads of `CTR_EL0` where the processor says more than the model. Where that
-//! model is not offered, its columns are empty.
+//! model is not offered, its columns have no numbers.
 //!
 //! Everything runs where [`kvm_host`] puts it: on an arm64 host itself, elsewhere in an emulated
-//! one ([`Emulator::Recent`], unless it is to be the installed one). QEMU is Debian's for arm64 ([`super::program`]). All run in turns,
-//! [`ROUNDS`] times, under a small program that measures them from outside (`xtask/files/meter.c`,
-//! which says how); [`report`] makes a table of what it prints.
+//! one ([`Emulator::Recent`], unless it is to be the installed one). QEMU is Debian's for arm64
+//! ([`super::program`]). All run in turns, [`ROUNDS`] times, under a small program that measures them
+//! from outside (`xtask/files/meter.c`, which says how); [`report`] makes a table of what it prints.
 //!
 //! In an emulated host free memory is written over before each start ([`SCRUB`]): the emulator keeps
 //! translations of code by where it lies, and who writes there first pays for the guest that ran
@@ -38,6 +38,8 @@ const MEMORY_MIB: usize = 256;
 const SCRUB: &str = "dd if=/dev/zero of=./scrub bs=1M count=400 2> /dev/null; rm ./scrub";
 /// Whether armlet offers the model `portable` there, which it does not on every kernel.
 const PORTABLE: &str = "armlet doctor | grep '^kvm: enforces --cpu portable' > /dev/null";
+/// Fails where it does not say that either, and shows why.
+const REFUSED: &str = "armlet doctor | grep '^kvm: no --cpu portable'";
 /// For each start of a guest, in seconds; far beyond what it takes.
 const LIMIT_EACH: u64 = 120;
 const CROSS_GCC: &str = "aarch64-linux-gnu-gcc";
@@ -87,7 +89,7 @@ pub fn run(rounds: Option<usize>, emulator: Emulator) -> Result<bool, Error> {
         emulator,
         ..kvm_host::Request::default()
     };
-    eprintln!("bench: starts {starts} guests; in an emulated host about 10 s each");
+    eprintln!("bench: starts up to {starts} guests; in an emulated host about 10 s each");
     let output = kvm_host::capture(&request)?;
     let mut success = true;
     for cpus in CPUS {
@@ -113,7 +115,7 @@ fn script(rounds: usize) -> String {
             "{scrub}\necho {label} {name} {cpus}\ntimeout {LIMIT_EACH} ./meter {how} {command} < /dev/null\n"
         );
         text += &match contender {
-            Contender::Portable => format!("if {PORTABLE}; then\n{lines}fi\n"),
+            Contender::Portable => format!("if {PORTABLE}; then\n{lines}else\n{REFUSED}\nfi\n"),
             Contender::Armlet | Contender::Qemu => lines,
         };
     };
