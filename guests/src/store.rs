@@ -102,11 +102,8 @@ impl Store {
         }
         let directory = self.root.join("userland");
         if !directory.exists() {
-            let partial = self.root.join("userland.partial");
-            for deb in self.apt()?.download_closure(&userland::PACKAGES)? {
-                apt::unpack(&deb, &partial)?;
-            }
-            fs::rename(&partial, &directory).map_err(Error::file(partial))?;
+            self.apt()?
+                .unpack_closure(&userland::PACKAGES, &directory)?;
         }
         let mut tree = initramfs::basic(self.busybox()?);
         initramfs::add_debian(&mut tree, &directory)?;

@@ -135,8 +135,8 @@ pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
     if missing.is_empty() {
         return Ok(missing);
     }
+    let present: Vec<Tool> = TOOLS.into_iter().filter(Tool::present).collect();
     if find_program("apt-get") {
-        let present: Vec<Tool> = TOOLS.into_iter().filter(Tool::present).collect();
         install_with_apt(&missing)?;
         // apt may make room for a package by removing another of a newer version.
         let removed = absent(&present);
@@ -146,9 +146,6 @@ pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
             );
             install_with_apt(&removed)?;
         }
-        let mut lost = absent(&present);
-        lost.extend(absent(&missing));
-        return Ok(lost);
     } else {
         for tool in &missing {
             let hint = tool
@@ -158,7 +155,7 @@ pub fn ensure(tools: &[Tool]) -> Result<Vec<Tool>, Error> {
             eprintln!("missing: {} ({}){hint}", tool.program, tool.purpose);
         }
     }
-    Ok(absent(tools))
+    Ok(absent(&[present, missing].concat()))
 }
 
 /// Installs those of these programs of [`TOOLS`] that are missing, and fails if it cannot.

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeSet;
 
-/// Asks `apt-get indextargets` for one line for each list of packages, which [`sources`]
-/// reads.
+/// Asks `apt-get indextargets` for one line for each list of packages, which [`sources`] reads.
 pub const QUESTION: [&str; 4] = [
     "indextargets",
     "--format",
@@ -30,44 +29,45 @@ pub struct Backports {
 /// The backports to the release that `os_release` (os-release(5)) names, by the answer to
 /// [`QUESTION`]; nothing if it is not of Debian's.
 pub fn sources(os_release: &str, answer: &str, signed: bool) -> Option<Backports> {
-    let known: BTreeSet<Vec<&str>> = answer
+    // Derivatives have names of their own.
+    let names = ["DEBIAN_CODENAME", "VERSION_CODENAME"].map(|key| value(os_release, key));
+    let mut found = names.into_iter().flatten();
+    found.find_map(|codename| of_release(codename, answer, signed))
+}
+
+/// The backports to the release `codename`, if apt has that of Debian.
+fn of_release(codename: &str, answer: &str, signed: bool) -> Option<Backports> {
+    let lists: Vec<Vec<&str>> = answer
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
+    let places: BTreeSet<(&str, &str)> = lists
+        .iter()
+        .filter_map(|words| match words[..] {
+            [place, of, component, "Debian"] if of == codename => Some((place, component)),
+            _ => None,
+        })
+        .collect();
+    if places.is_empty() {
+        return None;
+    }
+    let release = format!("{codename}-backports");
+    // apt refuses a place that has the same release twice, with and without keys.
+    let is_known = |place| {
+        lists
+            .iter()
+            .any(|words| words.starts_with(&[place, release.as_str()]))
+    };
     let option = match signed {
         true => format!("[signed-by={KEYS}] "),
         false => String::new(),
     };
-    // Derivatives have names of their own.
-    for key in ["DEBIAN_CODENAME", "VERSION_CODENAME"] {
-        let Some(codename) = value(os_release, key) else {
-            continue;
-        };
-        let release = format!("{codename}-backports");
-        let places: BTreeSet<(&str, &str)> = known
-            .iter()
-            .filter_map(|words| match words[..] {
-                [place, of, component, "Debian"] if of == codename => Some((place, component)),
-                _ => None,
-            })
-            .collect();
-        if places.is_empty() {
-            continue;
-        }
-        // apt refuses a place that has the same release twice, with and without keys.
-        let missing = |(place, _): &(&str, &str)| {
-            !known
-                .iter()
-                .any(|words| words.starts_with(&[place, &release]))
-        };
-        let entries = places
-            .into_iter()
-            .filter(missing)
-            .map(|(place, component)| format!("deb {option}{place} {release} {component}"))
-            .collect();
-        return Some(Backports { release, entries });
-    }
-    None
+    let entries = places
+        .into_iter()
+        .filter(|(place, _)| !is_known(place))
+        .map(|(place, component)| format!("deb {option}{place} {release} {component}"))
+        .collect();
+    Some(Backports { release, entries })
 }
 
 /// Whether the host has the keys of Debian's archive.

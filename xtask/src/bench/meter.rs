@@ -33,6 +33,12 @@ pub fn values(output: &str, whose: &[&str], key: &str) -> Vec<f64> {
     found
 }
 
+/// Whether there is such a line, so that numbers have to follow.
+pub fn is_begun(output: &str, whose: &[&str]) -> bool {
+    let mut lines = output.lines();
+    lines.any(|line| line.split_whitespace().eq(whose.iter().copied()))
+}
+
 impl Target {
     /// A word on whether it is met, and whether it is.
     pub fn judge(self, ours: f64, theirs: f64) -> (String, bool) {

@@ -33,9 +33,8 @@ impl Emulator {
     /// What it is started by. What is downloaded is kept in `directory`.
     pub fn command(self, directory: &Path) -> Result<Command, Error> {
         host::require(&[QEMU])?;
-        let installed = Command::new(QEMU);
         if self == Self::Installed || version(Command::new(QEMU))? >= RECENT {
-            return Ok(installed);
+            return Ok(Command::new(QEMU));
         }
         let version = version(backport(directory)?)?;
         if version < RECENT {

@@ -1,7 +1,7 @@
 //! What the measurements say: their output, read, and the tables made of it.
 
 use super::contender::Contender;
-use crate::bench::meter::{Target, values};
+use crate::bench::meter::{Target, is_begun, values};
 use crate::error::Error;
 use std::fmt::Write;
 
@@ -162,13 +162,10 @@ fn table(
         let _ = write!(text, "{:>10}{:>8}", other.name(), "ratio");
     }
     let _ = writeln!(text, "  target");
-    let measured = |name| {
-        let words = [label, name, &cpus.to_string()].join(" ");
-        output.lines().any(|line| line.trim_end() == words)
-    };
+    let cpus = cpus.to_string();
     for row in rows {
         let of = |name| {
-            let values = values(output, &[label, name, &cpus.to_string()], row.key);
+            let values = values(output, &[label, name, &cpus], row.key);
             let missing = || Error::new(format!("{name} has no number '{}':\n{output}", row.key));
             row.sum.of(values).ok_or_else(missing)
         };
@@ -182,11 +179,15 @@ fn table(
             row.what,
             ours / theirs
         );
-        if let Some(other) = other.filter(|other| measured(other.name())) {
-            let others = of(other.name())? * row.scale;
-            let _ = write!(text, "{others:>10.digits$}{:>8.2}", others / theirs);
-        } else if other.is_some() {
-            let _ = write!(text, "{:>10}{:>8}", "-", "-");
+        match other.map(Contender::name) {
+            Some(name) if is_begun(output, &[label, name, &cpus]) => {
+                let others = of(name)? * row.scale;
+                let _ = write!(text, "{others:>10.digits$}{:>8.2}", others / theirs);
+            }
+            Some(_) => {
+                let _ = write!(text, "{:>10}{:>8}", "-", "-");
+            }
+            None => {}
         }
         let _ = writeln!(text, "  {verdict}");
     }
